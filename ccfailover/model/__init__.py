@@ -1,0 +1,1 @@
+"""The nouns that two or more rooms share: frozen dataclasses, no input or output."""

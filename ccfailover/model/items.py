@@ -1,0 +1,80 @@
+"""Work items: pointers to applications that stay in the lender's system of record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class ItemState(str, Enum):
+    """Where one item is, as the ledger knows it; an item is always in exactly one state.
+
+    LEFT: inspected and not taken (the reason is recorded). CLAIMED: hidden at the source, may
+    be on its way. DELIVERED: the target has it, the source copy is not yet deleted. SETTLED:
+    only the target has it. STRANDED: delivered, but the source died before the delete.
+    QUARANTINED: malformed or oversized. RETURNED: taken back by a later run.
+    """
+
+    LEFT = "left"
+    CLAIMED = "claimed"
+    DELIVERED = "delivered"
+    SETTLED = "settled"
+    STRANDED = "stranded"
+    QUARANTINED = "quarantined"
+    RETURNED = "returned"
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One claimed message: opaque body, decoded fields, and what travels with it.
+
+    `item_id` is the lender's id of the application (policy `item.id`); `handle` is what the
+    platform needs to settle or release this claim; `submitted` is the original time, whatever
+    hop this is. `fields` feed eligibility and are never logged. `problem` is set when the body
+    could not be understood: such an item is quarantined, never moved.
+    """
+
+    item_id: str
+    message_id: str
+    body: bytes
+    fields: Mapping[str, object] = field(repr=False)
+    handle: str = field(repr=False)
+    submitted: str | None = None
+    hops: int = 0
+    receives: int = 1
+    problem: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class PutResult:
+    """What became of one item in a batch. `ok` False with `in_doubt` True: it may be there."""
+
+    item_id: str
+    ok: bool
+    in_doubt: bool = False
+    permanent: bool = False
+    detail: str = ""
+    target_ref: str | None = None
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One item in one move. `key` (`run/step`) and `hop` make deliveries idempotent."""
+
+    run: str
+    step: str
+    item_id: str
+    queue: str
+    source: str
+    target: str
+    state: ItemState
+    at: int
+    reason: str = ""
+    message_id: str = ""
+    handle: str = field(default="", repr=False)
+    submitted: str | None = None
+    hop: int = 0
+    possible_duplicate: bool = False
+    target_ref: str | None = None

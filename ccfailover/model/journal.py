@@ -1,0 +1,55 @@
+"""A line of the journal, and who wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts: a person's login or `cron`, on which host, as which process.
+
+    `boot` and `started` (clock ticks since boot) tell a process from a later one that got its
+    pid again; both are empty where the system does not say.
+    """
+
+    name: str
+    host: str
+    pid: int
+    boot: str = ""
+    started: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.host}[{self.pid}]"
+
+    def to_json(self) -> dict[str, str | int]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One event. `hash` covers the canonical text of everything else and `prev`."""
+
+    stream: str
+    seq: int
+    at: int
+    fence: int
+    actor: str
+    kind: str
+    data: Mapping[str, Any]
+    prev: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Permission to act on `scopes` until `expires_at` (µs). `fence` rises with every holder."""
+
+    run: str
+    fence: int
+    scopes: tuple[str, ...]
+    holder: Mapping[str, Any]
+    since: int
+    expires_at: int

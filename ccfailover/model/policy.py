@@ -1,0 +1,215 @@
+"""The policy as the program uses it: frozen, checked, with every reference resolved to a name.
+
+Durations are seconds (float), percentages whole numbers, money `Decimal` in the policy's
+currency, instants µs. `params` hold what only one kind understands; its schema has checked them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+from ccfailover.model.shares import Shares
+
+Params = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class ProbeSpec:
+    """`observer` names who looks: two probes with one observer are one witness."""
+
+    key: str
+    kind: str
+    every: float
+    timeout: float
+    fall: int
+    rise: int
+    observer: str
+    params: Params
+
+
+@dataclass(frozen=True)
+class Staff:
+    """Heads and handle time of one queue at one site, or a plain `per_hour` rate."""
+
+    agents: int | None = None
+    handle_time: float | None = None
+    patience: float | None = None
+    per_hour: float | None = None
+
+
+@dataclass(frozen=True)
+class Sla:
+    service_level: float | None = None
+    within: float | None = None
+    abandonment: float | None = None
+    decision_time: float | None = None
+
+
+@dataclass(frozen=True)
+class Price:
+    per_minute: Decimal = Decimal(0)
+    per_application: Decimal = Decimal(0)
+    per_activation: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Site:
+    """`licences` maps a state code to the day the licence ends (None: open-ended)."""
+
+    name: str
+    in_house: bool
+    timezone: str
+    hours: str | None
+    holidays: str | None
+    location: str | None
+    country: str | None
+    depends_on: tuple[str, ...]
+    probes: tuple[ProbeSpec, ...]
+    staff: Mapping[str, Staff]
+    ramp: tuple[tuple[float, int], ...] = ()
+    price: Price = field(default_factory=Price)
+    sla: Sla | None = None
+    licences: Mapping[str, date | None] | None = None
+    criteria_version: str | None = None
+    data_classes: frozenset[str] | None = None
+    contract_until: date | None = None
+    due_diligence: date | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Dependency:
+    name: str
+    location: str | None
+    probes: tuple[ProbeSpec, ...]
+
+
+@dataclass(frozen=True)
+class ProviderSpec:
+    name: str
+    kind: str
+    params: Params
+
+
+@dataclass(frozen=True)
+class LeverSpec:
+    """A lever or backlog at a provider: `params` are the kind's (`ref`, `queue_url` …)."""
+
+    provider: str
+    ref: str
+    params: Params = field(default_factory=dict)
+
+    @property
+    def lever(self) -> str:
+        """The name that leases and journal use: one lever may carry several queues."""
+        return f"{self.provider}:{self.ref}"
+
+
+@dataclass(frozen=True)
+class Queue:
+    """`outsource`: never | overflow_only | allowed. `in_disaster`: allow | refuse: whether a
+    failover (not an overflow) may take the work out although `outsource` says overflow_only.
+    `home_down`: message | callback | voicemail | hold: where the remainder goes."""
+
+    name: str
+    channel: str
+    home: str
+    backups: tuple[str, ...]
+    outsource: str
+    in_disaster: str
+    priority: int
+    home_down: str
+    normal: Shares
+    service_level: float | None = None
+    within: float | None = None
+    rto: float | None = None
+    rpo: float | None = None
+    mtd: float | None = None
+    load_per_hour: float | None = None
+    minutes_per_contact: float | None = None
+    minimum_service: float | None = None
+    route: LeverSpec | None = None
+    intake: LeverSpec | None = None
+    backlogs: Mapping[str, LeverSpec] = field(default_factory=dict)
+    consumers: Mapping[str, LeverSpec] = field(default_factory=dict)
+    eligible: str | None = None
+    item: Mapping[str, str] = field(default_factory=dict)
+    data_class: str | None = None
+    criteria_version: str | None = None
+    licence_field: str | None = None
+    increments: tuple[int, ...] = (100,)
+    soak: float = 0.0
+    max_item_bytes: int = 262_144
+
+    def backlog(self, site: str) -> LeverSpec | None:
+        return self.backlogs.get(site)
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """`mode`: advise | approve | automatic. `subject` is the site or queue it acts on."""
+
+    name: str
+    when: str
+    hold: float
+    clear: str | None
+    cooldown: float
+    runbook: str
+    mode: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """Soft limits; None means no limit. `blocked` are opening-hours expressions."""
+
+    max_step: int | None = None
+    daily_cost: Decimal | None = None
+    blocked: tuple[str, ...] = ()
+    flap_block: float = 0.0
+
+
+@dataclass(frozen=True)
+class NotifySpec:
+    name: str
+    url: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`sha256` is of the file's bytes; `environment` is shown beside the name everywhere.
+
+    `runbooks` maps names to recipe data that override or extend the built-in ones; `stale_after`
+    is how many probe intervals a reading stays usable. `store` is where the journal lives.
+    """
+
+    name: str
+    environment: str
+    path: str
+    sha256: str
+    currency: str
+    timezone: str
+    store: str | None
+    sites: Mapping[str, Site]
+    dependencies: Mapping[str, Dependency]
+    providers: Mapping[str, ProviderSpec]
+    queues: Mapping[str, Queue]
+    triggers: Mapping[str, Trigger]
+    guards: GuardLimits
+    notify: tuple[NotifySpec, ...]
+    runbooks: Mapping[str, Params]
+    people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stale_after: float = 3.0
+
+    @property
+    def heading(self) -> str:
+        """Heads every output and every prompt."""
+        return f"{self.name} ({self.environment}) {self.sha256[:12]}"
+
+    def by_priority(self) -> list[Queue]:
+        """Queues, the most important (lowest number) first."""
+        return sorted(self.queues.values(), key=lambda queue: (queue.priority, queue.name))

@@ -1,0 +1,136 @@
+"""What a step is: one absolute, verifiable, reversible move.
+
+The engine journals `snapshot()` before it calls `apply()`, so that a run killed halfway can
+still be undone, and believes `holds()`, not a "200 OK".
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, Protocol
+
+from ccfailover.model.capabilities import Capabilities
+from ccfailover.model.plan import Json, Mode, StepSpec
+from ccfailover.model.policy import LeverSpec, Policy, Queue
+from ccfailover.model.shares import Shares
+from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
+from ccfailover.runtime import Runtime
+from ccfailover.store import Store
+
+
+class Truth(str, Enum):
+    """Whether a step's aim is met, as the world itself reports it."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """`detail` is a sentence; `data` goes into the journal (ids and counts, no borrower data)."""
+
+    truth: Truth
+    detail: str
+    data: Mapping[str, Json] | None = None
+
+
+class Levers(Protocol):
+    """How steps reach the platforms. In a shadow drill only the views answer."""
+
+    def route_view(self, lever: LeverSpec) -> RouteView: ...
+    def route(self, lever: LeverSpec) -> Route: ...
+    def gate_view(self, lever: LeverSpec) -> GateView: ...
+    def gate(self, lever: LeverSpec) -> Gate: ...
+    def backlog_view(self, lever: LeverSpec) -> BacklogView: ...
+    def backlog(self, lever: LeverSpec) -> Backlog: ...
+    def capabilities(self, lever: LeverSpec) -> Capabilities: ...
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step may use. `key` is `run/step`, the same on every attempt.
+
+    `stop()` is true once the run has been asked to stop: long steps look at it between batches.
+    `progress(done, total, note)` reports to whoever watches; it never blocks. `check_fence()`
+    raises Fenced when the lease is gone: long steps call it before each batch.
+    """
+
+    run: str
+    key: str
+    mode: Mode
+    policy: Policy
+    levers: Levers
+    store: Store
+    runtime: Runtime
+    deadline: float
+    stop: Callable[[], bool]
+    progress: Callable[[int, int | None, str], None]
+    check_fence: Callable[[], None]
+    site_state: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What a recipe line is bound to when a plan is made.
+
+    `queue` is None for steps before and after the branches. `before` and `after` are the queue's
+    shares; `moves` are the (source site, target site) pairs that its backlog must travel.
+    `params` are the recipe line's own.
+    """
+
+    policy: Policy
+    runbook: str
+    subject: str
+    mode: Mode
+    queue: Queue | None
+    before: Shares | None
+    after: Shares | None
+    moves: Sequence[tuple[str, str]]
+    capabilities: Callable[[LeverSpec], Capabilities]
+    params: Mapping[str, Json]
+    reason: str = ""
+
+
+class Step(ABC):
+    """Subclasses live one a file in `runbooks/steps/`; `wiring.kinds` names them."""
+
+    kind: ClassVar[str]
+    PARAMS: ClassVar[Mapping[str, object]]
+    summary: ClassVar[str]
+
+    def __init__(self, spec: StepSpec, ctx: StepContext) -> None:
+        self.spec = spec
+        self.ctx = ctx
+
+    @classmethod
+    @abstractmethod
+    def bind(cls, binding: Binding) -> Sequence[StepSpec]:
+        """The step specs for one recipe line, in order; none when it does not apply.
+
+        `id` holds only the step's own name here (`shift_route`, `shift_route-50`); the planner
+        prefixes branch and position.
+        """
+
+    def snapshot(self) -> Json:
+        """What undo needs, and nothing that names a borrower. Raises ProviderError."""
+        return None
+
+    @abstractmethod
+    def holds(self, snapshot: Json) -> Observed:
+        """Is the aim met? Raises ProviderError only for `Unavailable`/`Rejected` reads, which
+        the engine takes as UNKNOWN."""
+
+    def apply(self, snapshot: Json) -> None:
+        """Do it. Called only when `holds` did not say YES, and never in a shadow drill."""
+
+    def undo_holds(self, snapshot: Json) -> Observed:
+        """Is the world as it was before the step (or is there nothing to undo)?"""
+        return Observed(Truth.YES, "nothing to undo")
+
+    def undo(self, snapshot: Json) -> None:
+        """Bring back what `snapshot` says. Raises Refused when that would do harm (a site that
+        is down, a lever that someone else has changed since): the rollback pauses then."""
