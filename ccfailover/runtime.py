@@ -47,6 +47,17 @@ class Runtime(Protocol):
         """
         ...
 
+    def each_by(
+        self, fn: Callable[[T], R], items: Sequence[T], limit: int, deadline: float
+    ) -> list[R | None]:
+        """Like `each`, but back at `deadline` (monotonic seconds) whatever the calls do.
+
+        None stands for a call that had not ended by then: it may go on unheard, so `fn` must
+        only read. Nothing new is started after `deadline`. The first exception among the calls
+        that ended is raised.
+        """
+        ...
+
 
 class SystemRuntime:
     """The real clock, real chance and real threads."""
@@ -96,3 +107,39 @@ class SystemRuntime:
         if failures:
             raise failures[min(failures)]
         return [results[index] for index in range(len(items))]
+
+    def each_by(
+        self, fn: Callable[[T], R], items: Sequence[T], limit: int, deadline: float
+    ) -> list[R | None]:
+        results: dict[int, R] = {}
+        failures: dict[int, BaseException] = {}
+        turn = iter(enumerate(items))
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    nxt = next(turn, None) if time.monotonic() < deadline else None
+                if nxt is None:
+                    return
+                index, item = nxt
+                try:
+                    found = fn(item)
+                except BaseException as error:  # handed to the caller below, never swallowed
+                    with lock:
+                        failures[index] = error
+                else:
+                    with lock:
+                        results[index] = found
+
+        threads = [
+            threading.Thread(target=work, daemon=True) for _ in range(min(limit, len(items)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with lock:
+            if failures:
+                raise failures[min(failures)]
+            return [results.get(index) for index in range(len(items))]

@@ -57,8 +57,9 @@ class Reading:
 class ProbeHistory:
     """What one probe remembers between two `check`s (stored per key).
 
-    `outcome` is the settled one after fall/rise; `streak` counts readings in a row that
-    disagree with it; `last_good` and `first_bad` bound when a fault began (µs, None: never).
+    `settled` is the outcome after fall/rise; `streak` counts readings in a row that disagree
+    with it; `last_good` and `first_bad` bound when the present fault began (µs, None: there is
+    none, or nothing is known). `bads` counts BAD readings and `unknowns` UNKNOWN ones in a row.
     """
 
     key: str
@@ -69,6 +70,8 @@ class ProbeHistory:
     last: Reading
     last_good: int | None
     first_bad: int | None
+    bads: int = 0
+    unknowns: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,23 +90,32 @@ class Assessment:
 
 @dataclass(frozen=True)
 class QueueView:
-    """What is known of one queue now. None means unknown: never 0."""
+    """What is known of one queue now. None means unknown: never 0.
+
+    `shares` are those of its route, `intake` those of its intake lever, where it has one.
+    """
 
     name: str
     shares: Shares | None
     depth: Mapping[str, int | None]
     oldest_s: Mapping[str, float | None]
     shares_at: int | None = None
+    intake: Shares | None = None
 
 
 @dataclass(frozen=True)
 class World:
-    """One immutable picture of everything observed; decisions and plans read only this."""
+    """One immutable picture of everything observed; decisions and plans read only this.
+
+    `treat_only` names, for a queue, the dependencies that are down and that its home and every
+    backup stand on: work moved would fail there too, so it is treated, not shifted.
+    """
 
     at: int
     sites: Mapping[str, Assessment]
     dependencies: Mapping[str, Assessment]
     queues: Mapping[str, QueueView]
+    treat_only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def site_state(self, name: str) -> State:
         found = self.sites.get(name)
