@@ -13,7 +13,8 @@ class Capabilities:
     one. `compare_and_set`: `shift` refuses when the lever changed since it was read.
     `idempotent_put`: a repeated put with the same key is swallowed by the platform, for
     `put_window` seconds (None: for ever). `max_item_bytes`: larger items cannot be put.
-    `rights`: the least that the credentials must allow, for `providers list`.
+    `rights`: the least that the credentials must allow, for `providers list`. `destinations`:
+    the sites and treatments that a route can send to (None: any).
     """
 
     routes: bool = False
@@ -26,3 +27,4 @@ class Capabilities:
     put_window: float | None = None
     max_item_bytes: int = 262_144
     rights: tuple[str, ...] = ()
+    destinations: frozenset[str] | None = None

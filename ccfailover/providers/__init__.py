@@ -15,7 +15,7 @@ The conformance suite (`tests/conformance/`) holds each adapter to this against 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +24,10 @@ from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.model.shares import Shares
+from ccfailover.runtime import Runtime
+
+Resolve = Callable[[str], str]
+"""A secret's reference (`env:NAME`, `file:PATH` …) → the secret; called late, never at start."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,48 @@ class Backlog(BacklogView):
         self.measure()
         return "readable"
 
+    def max_receives(self) -> int | None:
+        """How many claims an item survives before the platform puts it aside; None: any number.
 
-class Provider(ABC):
+        Raises Rejected or Unavailable when the platform does not say."""
+        return None
+
+
+class LeverSource(ABC):
+    """Whatever hands out levers by their place in the policy: a provider, or a wrapper of one."""
+
+    name: str
+
+    @abstractmethod
+    def route_view(self, lever: LeverSpec) -> RouteView: ...
+
+    @abstractmethod
+    def route(self, lever: LeverSpec) -> Route: ...
+
+    @abstractmethod
+    def gate_view(self, lever: LeverSpec) -> GateView: ...
+
+    @abstractmethod
+    def gate(self, lever: LeverSpec) -> Gate: ...
+
+    @abstractmethod
+    def backlog_view(self, lever: LeverSpec) -> BacklogView: ...
+
+    @abstractmethod
+    def backlog(self, lever: LeverSpec) -> Backlog: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back connections; safe to call twice."""
+
+
+class Provider(LeverSource):
     """One platform account behind one adapter. Subclasses override what they can do.
 
     `PARAMS` is the JSON Schema (2020-12) of the provider block's own keys; `LEVER` of the keys a
     `route`, `intake`, `backlog` or `consumers` entry may carry beside `provider`.
-    `ref_of` gives the stable name of a lever, used for leases and in the journal.
+
+    `resolve` turns a secret's reference into the secret when it is first needed.
     """
 
     kind: ClassVar[str]
@@ -135,9 +174,11 @@ class Provider(ABC):
     LEVER: ClassVar[Mapping[str, object]]
     summary: ClassVar[str]
 
-    def __init__(self, spec: ProviderSpec) -> None:
+    def __init__(self, spec: ProviderSpec, *, resolve: Resolve, runtime: Runtime) -> None:
         self.name = spec.name
         self.spec = spec
+        self.resolve = resolve
+        self.runtime = runtime
 
     @classmethod
     @abstractmethod
