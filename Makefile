@@ -1,0 +1,48 @@
+# Every target sets up what it needs first, and does not again until a lock file changes.
+#   make demo  ARGS="--source-dies"      make test ARGS="tests/unit -k journal"
+#   make PYTHON=/path/to/python3.12 …    JOBS=4 for more test workers
+
+ARGS ?=
+JOBS ?= 2
+export PYTHON
+
+.PHONY: help demo test quick check bench lock clean setup-demo setup-dev setup-bench
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+demo: setup-demo ## A site dies, work moves, work comes back: on real local processes
+	@.venv/bin/ccfailover demo $(ARGS)
+
+test: setup-dev ## Every test
+	@.venv/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+quick: setup-dev ## Tests without the slow ones
+	@.venv/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
+check: setup-dev ## Lint, types, import contracts, documents
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/python tools/check_docs.py
+	.venv/bin/python tools/check_size.py
+
+bench: setup-dev setup-bench ## Measure start-up beside other tools; writes benchmarks/RESULTS.md
+	@.venv/bin/python benchmarks/startup.py --write $(ARGS)
+
+lock: ## Make the lock files anew (ARGS=--upgrade takes newer versions)
+	@tools/lock.sh $(ARGS)
+
+clean: ## Remove everything that the other targets made
+	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .import_linter_cache .hypothesis .coverage
+	find ccfailover tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup-demo:
+	@tools/setup_env.sh demo
+
+setup-dev:
+	@tools/setup_env.sh dev
+
+setup-bench:
+	@tools/setup_env.sh bench

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Makes a virtual environment ready from a lock file, or does nothing when it is ready already.
+#   tools/setup_env.sh demo    .venv: the program and the demo's queue server
+#   tools/setup_env.sh dev     .venv: and what tests and checks need
+#   tools/setup_env.sh bench   .venv-bench: the peers that `make bench` measures
+# A stamp inside the environment says what it was made from; it is written last, so that an
+# interrupted set-up is taken up again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+profile=${1:?usage: tools/setup_env.sh demo|dev|bench}
+case $profile in
+  demo | dev) venv=.venv ;;
+  bench) venv=.venv-bench ;;
+  *) echo "tools/setup_env.sh: no profile '$profile' (demo, dev, bench)" >&2; exit 2 ;;
+esac
+lock=requirements/$profile.txt
+
+find_python() {
+  local name
+  for name in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$name"
+      return
+    fi
+  done
+  echo "No Python 3.11 or newer was found (looked for: ${PYTHON:-python3 python3.13 python3.12 python3.11})." >&2
+  echo "Install one, or name it: make PYTHON=/path/to/python3.12" >&2
+  exit 1
+}
+
+# What an environment stands for. Its own place is part of it: scripts in a copied environment
+# still start the original's Python. So is the installed metadata's source, setup.py.
+stamp_of() { # stamp_of PROFILE
+  local files=("requirements/$1.txt")
+  [ "$1" = bench ] || files+=(setup.py pyproject.toml ccfailover/__init__.py)
+  printf '%s\n' "$PWD/$venv"
+  cksum "${files[@]}"
+}
+
+ready() { # ready PROFILE
+  [ -x "$venv/bin/python" ] && [ -f "$venv/stamp-$1" ] &&
+    [ "$(cat "$venv/stamp-$1")" = "$(stamp_of "$1")" ] && "$venv/bin/python" -c '' 2>/dev/null
+}
+
+if ready "$profile" || { [ "$profile" = demo ] && ready dev; }; then
+  exit 0
+fi
+
+python=$(find_python)
+moved() { # true when the environment was made at another place
+  local stamp
+  for stamp in "$venv"/stamp-*; do
+    [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" != "$PWD/$venv" ] && return 0
+  done
+  return 1
+}
+if moved || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    echo "$python cannot make virtual environments: its venv and ensurepip modules are missing." >&2
+    echo "On Debian and Ubuntu: sudo apt-get install python3-venv   (or python$version-venv)" >&2
+    exit 1
+  fi
+  echo "Making $venv with $("$python" --version) …" >&2
+  rm -rf "$venv"
+  "$python" -m venv "$venv"
+fi
+
+echo "Installing $lock into $venv …" >&2
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+run_pip() {
+  if ! pip "$@" >"$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    echo "Set-up failed: pip $1 (above). $venv is unfinished; the same command takes it up again." >&2
+    exit 1
+  fi
+}
+run_pip install --require-hashes --requirement "$lock"
+if [ "$profile" != bench ]; then
+  # Hashes cover every dependency; the project itself is this folder.
+  run_pip install --no-deps --no-build-isolation --editable .
+fi
+rm -f "$venv/stamp-$profile"
+stamp_of "$profile" >"$venv/stamp-$profile.new"
+mv "$venv/stamp-$profile.new" "$venv/stamp-$profile"
