@@ -136,3 +136,18 @@ class Decision:
     since: int
     reasons: tuple[str, ...]
     blockers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TriggerState:
+    """What one trigger remembers between two `check`s (µs; None: not so).
+
+    `since`: its condition has held from then on. `fired_at`: when it last asked for its
+    runbook; `run`: the run that came of it. `cleared_at`: when its condition last cleared.
+    """
+
+    name: str
+    since: int | None = None
+    fired_at: int | None = None
+    cleared_at: int | None = None
+    run: str | None = None

@@ -1,1 +1,45 @@
-"""Filled in by its owner."""
+"""What survives a crash: journal, runs and leases, observations, ledger, outbox, facts.
+
+Every write is one transaction that is on disk when the call returns. `Store` is made of one
+part per table family over one `Database`; nothing outside this package knows about SQL.
+"""
+
+from __future__ import annotations
+
+from ccfailover.runtime import Runtime
+from ccfailover.store.chain import GENESIS
+from ccfailover.store.db import Database
+from ccfailover.store.files import path_of
+from ccfailover.store.holder import this_process
+from ccfailover.store.journal import Journal
+from ccfailover.store.leases import Leases
+from ccfailover.store.ledger import Ledger
+from ccfailover.store.observations import Observations
+from ccfailover.store.outbox import Facts, Outbox, OutboxMessage
+
+__all__ = ["GENESIS", "Database", "OutboxMessage", "Store", "open_store", "this_process"]
+
+
+class Store(Journal, Leases, Observations, Ledger, Outbox, Facts):
+    """The store as everybody else sees it. Safe for several threads; not across a fork."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self.path = database.path
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._db.close()
+
+
+def open_store(
+    location: str, runtime: Runtime, *, create: bool = True, busy_timeout: float = 10.0
+) -> Store:
+    """Open `sqlite:///abs/path`, a plain path or `:memory:`.
+
+    `create`: make the missing file (mode 0600), its directory (0700) and its tables. Waits up
+    to `busy_timeout` seconds for another process's write. Raises StoreError.
+    """
+    return Store(
+        Database(path_of(location), runtime, create=create, busy_timeout=busy_timeout)
+    )

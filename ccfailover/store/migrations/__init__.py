@@ -1,0 +1,17 @@
+"""The schema, as numbered lists of statements. A number, once released, is never edited.
+
+`executescript` would commit in the middle, hence lists: a migration happens whole or not at all.
+"""
+
+from __future__ import annotations
+
+LATEST = 1
+
+
+def statements(version: int) -> tuple[str, ...]:
+    """What leads from schema `version - 1` to `version`."""
+    from importlib import import_module
+
+    module = import_module(f"{__name__}.m{version:04d}")
+    found: tuple[str, ...] = module.STATEMENTS
+    return found

@@ -1,0 +1,244 @@
+"""Whether a journal is what was written: for a store, and offline for an exported file.
+
+A chain proves that nothing in it was changed, swapped or taken out; it cannot show that its end
+was cut off. For that one needs a hash from elsewhere: every report and notification carries one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ccfailover.errors import StoreError
+from ccfailover.model.plan import canonical
+from ccfailover.store import chain
+
+if TYPE_CHECKING:
+    from ccfailover.store.db import Database
+
+MAX_PROBLEMS = 200
+"""More are counted, not listed."""
+
+_FIELDS = frozenset(("stream", "seq", "at", "fence", "actor", "kind", "data", "prev"))
+_NUMBERS = ("seq", "at", "fence")
+_TEXTS = ("stream", "actor", "kind", "prev")
+
+
+class ChainCheck:
+    """Takes records in order of stream and number; `problems` says what is wrong."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._unlisted = 0
+        self.heads: dict[str, tuple[int, str]] = {}
+        self.hashes_wanted: dict[str, bool] = {}
+        self._created: dict[str, Mapping[str, Any]] = {}
+        self._ended: dict[str, Mapping[str, Any]] = {}
+        self._numbers = 0
+
+    def say(self, problem: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self._unlisted += 1
+
+    def record(self, place: str, text: str, hash_: str) -> str | None:
+        """One record; its stream, or None when it cannot be understood."""
+        body = _parse(text)
+        if body is None or not _well_formed(body):
+            self.say(f"{place}: no event in the journal's form")
+            return None
+        if canonical(body) != text:
+            self.say(f"{place}: the text is not as it was written")
+        if chain.digest(text) != hash_:
+            self.say(f"{place}: the text does not fit its hash: one of them was changed")
+        stream, seq = body["stream"], body["seq"]
+        last, head = self.heads.get(stream, (0, chain.GENESIS))
+        if seq != last + 1:
+            self.say(f"{place}: {stream} goes from event {last} to {seq}")
+        elif body["prev"] != head:
+            self.say(f"{place}: {stream} event {seq} does not follow from the event before it")
+        self.heads[stream] = (seq, hash_)
+        if hash_ in self.hashes_wanted:
+            self.hashes_wanted[hash_] = True
+        if stream == chain.RUNS:
+            self._chain_of_runs(place, body)
+        elif seq == 1 and stream.startswith(chain.RUN_PREFIX):
+            self._first_of_run(place, body, hash_)
+        return str(stream)
+
+    def finish(self) -> list[str]:
+        """Check what only the whole shows: every run against the chain of runs."""
+        if chain.RUNS in self.heads:
+            for stream in self.heads:
+                if stream.startswith(chain.RUN_PREFIX):
+                    run = stream.removeprefix(chain.RUN_PREFIX)
+                    if run not in self._created:
+                        self.say(f"{stream}: the chain of runs does not know this run")
+            for run in self._created:
+                self._run_is_whole(run)
+        if self._unlisted:
+            self.problems.append(f"and {self._unlisted} more")
+        return self.problems
+
+    def _chain_of_runs(self, place: str, body: Mapping[str, Any]) -> None:
+        data, kind = body["data"], body["kind"]
+        run, number = data.get("run"), data.get("number")
+        if kind == "run.created":
+            if number != self._numbers + 1:
+                self.say(f"{place}: run numbers go from {self._numbers} to {number}")
+            if not isinstance(run, str) or chain.run_number(run) != number:
+                self.say(f"{place}: run {run!r} does not carry its number {number!r}")
+                return
+            self._numbers = int(number)
+            self._created[run] = data
+        elif kind == "run.ended":
+            if not isinstance(run, str) or run not in self._created:
+                self.say(f"{place}: run {run!r} ends, but was never created")
+            elif run in self._ended:
+                self.say(f"{place}: run {run} ends twice")
+            else:
+                self._ended[run] = data
+        else:
+            self.say(f"{place}: {kind!r} has no place in the chain of runs")
+
+    def _first_of_run(self, place: str, body: Mapping[str, Any], hash_: str) -> None:
+        run = body["stream"].removeprefix(chain.RUN_PREFIX)
+        created = self._created.get(run)
+        if created is None:
+            return  # said at the end, or there is no chain of runs to compare with
+        if created.get("planned") != hash_:
+            self.say(f"{place}: run {run} does not begin with the event that the chain of runs "
+                     "names")
+
+    def _run_is_whole(self, run: str) -> None:
+        stream = chain.run_stream(run)
+        if stream not in self.heads:
+            self.say(f"{stream}: the chain of runs names this run, but its events are missing")
+            return
+        ended = self._ended.get(run)
+        if ended is not None and (ended.get("seq"), ended.get("head")) != self.heads[stream]:
+            self.say(f"{stream}: ends at event {self.heads[stream][0]}, but the chain of runs "
+                     f"closed it at event {ended.get('seq')} with another hash")
+
+
+def verify_export(lines: Iterable[str], *, head: str | None = None) -> list[str]:
+    """What is wrong with an exported journal; empty when it is as it was written.
+
+    `lines` are the JSONL lines, with or without line ends. `head` is a hash known from
+    elsewhere: the head of a stream as a report or notification printed it, or `Store.seal()`;
+    without it nobody can tell whether somebody cut the end off and wrote the first line anew.
+    """
+    check = ChainCheck()
+    if head is not None:
+        check.hashes_wanted[head] = False
+    manifest: dict[str, tuple[int, str]] | None = None
+    current: tuple[int, int, str] = (-1, 0, "")
+    number = 0
+    for number, raw in enumerate(lines, 1):
+        place = f"line {number}"
+        line = raw.removesuffix("\n")
+        parsed = _parse(line) if len(line) <= chain.MAX_TEXT + 200 else None
+        if number == 1:
+            manifest = _manifest(check, line, parsed)
+            continue
+        if parsed is None or set(parsed) != {"hash", "record"}:
+            check.say(f"{place}: not a line of an export")
+            continue
+        text = canonical(parsed["record"])
+        if line != chain.record_line(text, str(parsed["hash"])):
+            check.say(f"{place}: the line is not as it was written")
+        stream = check.record(place, text, str(parsed["hash"]))
+        order = chain.stream_order(stream) if stream is not None else None
+        if stream is not None and (order is None or order < current):
+            check.say(f"{place}: {stream} is out of order")
+        current = order if order is not None and order > current else current
+    if number == 0:
+        check.say("line 1: the export is empty")
+    if manifest is not None and manifest != check.heads:
+        for stream in sorted(set(manifest) | set(check.heads)):
+            if manifest.get(stream) != check.heads.get(stream):
+                wanted = manifest.get(stream, (0, ""))[0]
+                found = check.heads.get(stream, (0, ""))[0]
+                check.say(f"{stream}: the first line announces {wanted} events, found {found}, "
+                          "or the last one differs")
+    if head is not None and not check.hashes_wanted[head]:
+        check.say(f"the hash {head[:64]} does not occur: the end was cut off, or it belongs to "
+                  "another journal")
+    return check.finish()
+
+
+def verify_store(
+    db: Database, heads: Mapping[str, tuple[int, str]],
+    pages: Callable[[str, int], Iterator[tuple[str, int, str, str]]],
+) -> list[str]:
+    """As `verify_export`, for an open store: also the file itself and the index of runs."""
+    check = ChainCheck()
+    try:
+        for problem in db.integrity():
+            check.say(f"the file is damaged: {problem}")
+        for stream, (last, _) in heads.items():
+            if chain.stream_order(stream) is None:
+                check.say(f"{stream!r}: no stream can have this name")
+            for column, seq, text, hash_ in pages(stream, last):
+                place = f"{column} event {seq}"
+                if check.record(place, text, hash_) is not None and (
+                    check.heads.get(column, (0, ""))[0] != seq
+                ):
+                    check.say(f"{place}: kept under another stream or number than it says")
+        _index_of_runs(check, db)
+    except StoreError as error:
+        check.say(str(error))
+    return check.finish()
+
+
+def _index_of_runs(check: ChainCheck, db: Database) -> None:
+    indexed = {row[0]: (row[1], row[2]) for row in
+               db.query("SELECT id, number, ended FROM run ORDER BY number")}
+    for run in sorted(set(indexed) | set(check._created)):
+        ended = check._ended.get(run)
+        created = check._created.get(run)
+        journaled = (created["number"], ended.get("state") if ended else None) if created else None
+        if indexed.get(run) != journaled:
+            check.say(f"run {run}: the index of runs says {indexed.get(run)}, the journal "
+                      f"{journaled}")
+
+
+def _manifest(
+    check: ChainCheck, line: str, parsed: Mapping[str, Any] | None
+) -> dict[str, tuple[int, str]] | None:
+    try:
+        if parsed is None or set(parsed) != {"hash", "manifest"}:
+            raise ValueError("no manifest")
+        shown = parsed["manifest"]
+        if set(shown) != {"format", "heads"} or shown["format"] != 1:
+            raise ValueError("another format")
+        heads = {str(stream): (int(seq), str(hash_))
+                 for stream, (seq, hash_) in shown["heads"].items()}
+    except (ValueError, TypeError, AttributeError):
+        check.say("line 1: not the first line of an export (or of a newer format)")
+        return None
+    if line != chain.manifest_line(heads):
+        check.say("line 1: the line is not as it was written")
+    if parsed["hash"] in check.hashes_wanted:
+        check.hashes_wanted[str(parsed["hash"])] = True
+    return heads
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    """The object in `text`; None when it is none, or holds what canonical JSON cannot."""
+    try:
+        found = json.loads(text)
+        canonical(found).encode()
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _well_formed(body: Mapping[str, Any]) -> bool:
+    return (
+        set(body) == _FIELDS and isinstance(body["data"], dict)
+        and all(type(body[name]) is int for name in _NUMBERS)
+        and all(isinstance(body[name], str) for name in _TEXTS)
+    )
