@@ -57,7 +57,9 @@ class Intake:
         return fresh
 
     def counts(self) -> dict[str, Any]:
-        return self._board.intake_counts(self._name)
+        counts = self._board.intake_counts(self._name)
+        return {**counts, "forwarded": {**dict.fromkeys(self._destinations, 0),
+                                        **counts["forwarded"]}}
 
     def _work(self) -> None:
         while True:

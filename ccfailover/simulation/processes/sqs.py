@@ -70,9 +70,12 @@ class Sqs:
         if result.get("Failed"):
             raise QueueError(f"{len(result['Failed'])} messages not taken", sent=True)
 
-    def receive(self, queue_url: str, limit: int, *, wait: int) -> list[dict[str, Any]]:
+    def receive(self, queue_url: str, limit: int, *, wait: int,
+                hide: int | None = None) -> list[dict[str, Any]]:
+        """Up to ten messages, hidden for `hide` seconds (None: as the queue says)."""
+        hidden = {} if hide is None else {"VisibilityTimeout": hide}
         reply = self.ask("ReceiveMessage", QueueUrl=queue_url, MaxNumberOfMessages=limit,
-                         WaitTimeSeconds=wait)
+                         WaitTimeSeconds=wait, **hidden)
         return list(reply.get("Messages") or [])
 
     def delete(self, queue_url: str, handle: str) -> None:

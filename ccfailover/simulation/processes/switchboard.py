@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ccfailover.simulation.processes.serving import Refusal
 
@@ -128,7 +129,7 @@ class Switchboard:
                              "and seq < ?", (held.seq - KEPT_KEYS,))
             self._db.execute("commit")
 
-    def intake_counts(self, route: str) -> dict[str, object]:
+    def intake_counts(self, route: str) -> dict[str, Any]:
         with self._lock:
             forwarded = dict(self._db.execute(
                 "select destination, n from forwarded where route = ?", (route,)).fetchall())
