@@ -84,7 +84,6 @@ setup(
         "ccfailover": ["py.typed"],
         "ccfailover.policy": ["schema.json"],
         "ccfailover.runbooks": ["builtin/*.yaml"],
-        "ccfailover.store": ["migrations/*.sql"],
         "ccfailover.reports": ["templates/*"],
         "ccfailover.commands": ["templates/*"],
         "ccfailover.operations": ["templates/*"],

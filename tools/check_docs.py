@@ -115,7 +115,8 @@ def changelog(root: Path) -> Iterator[str]:
         yield "CHANGELOG.md: the first section must be '## [Unreleased]'"
     dated: list[tuple[int, ...]] = []
     for version in versions[1:]:
-        found = re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d{2}-\d{2}(?: \[YANKED\])?", version)
+        release = r"\[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d{2}-\d{2}(?: \[YANKED\])?"
+        found = re.fullmatch(release, version)
         if found is None:
             yield f"CHANGELOG.md: '## {version}' is not '## [1.2.3] - YYYY-MM-DD'"
         else:
