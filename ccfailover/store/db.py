@@ -86,18 +86,27 @@ class Database:
         with self._writing:
             if self._in_transaction:
                 raise CcfError(f"a transaction within a transaction: {doing}")
-            not_done = f"{doing}: nothing of it was written"
-            with self._plain(not_done):
+            with self._plain(f"{doing}: nothing of it was written"):
                 connection = self._writer_connection()
-                connection.execute("BEGIN IMMEDIATE")
                 self._in_transaction = True
                 try:
+                    connection.execute("BEGIN IMMEDIATE")
                     yield Transaction(connection, self.runtime.now())
-                    connection.execute("COMMIT")
+                    self._commit(connection, doing)
                 finally:
                     self._in_transaction = False
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
+
+    def _commit(self, connection: sqlite3.Connection, doing: str) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if _code(error) & 0xFF != sqlite3.SQLITE_IOERR:
+                raise
+            # The log may hold it whole although the disk did not say so.
+            not_done = f"{doing}: it is not certain whether it was written"
+            raise explain(error, self.path, not_done) from error
 
     def close(self) -> None:
         """Idempotent. The last process to close folds the write-ahead log into the file."""
@@ -191,6 +200,19 @@ class Database:
                     self.runtime.sleep(0.02)
 
     @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Around the decoding of what was read: text that makes no sense is a StoreError."""
+        try:
+            yield
+        except (TypeError, ValueError, KeyError, RecursionError) as error:
+            raise StoreError(
+                f"something in the store makes no sense ({type(error).__name__}): it was changed "
+                "or damaged",
+                where=self.path, not_done="nothing was decided on it",
+                hint="ccfailover journal verify",
+            ) from error
+
+    @contextmanager
     def _plain(self, not_done: str) -> Iterator[None]:
         try:
             yield
@@ -205,9 +227,12 @@ def _uri(path: str) -> str:
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
-        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED
-    )
+    return _code(error) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's extended result code; 0 for an error that Python's own layer made."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0)
 
 
 _REASONS: dict[int, tuple[str, str]] = {
@@ -250,9 +275,8 @@ _REASONS: dict[int, tuple[str, str]] = {
 
 def explain(error: sqlite3.Error, path: str, not_done: str) -> StoreError:
     """The StoreError for what SQLite said."""
-    code = getattr(error, "sqlite_errorcode", 0) or 0
     name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-    primary = sqlite3.SQLITE_BUSY if _is_busy(error) else code & 0xFF
+    primary = sqlite3.SQLITE_BUSY if _is_busy(error) else _code(error) & 0xFF
     reason, hint = _REASONS.get(
         primary, ("the store could not do this", "ccfailover journal verify")
     )

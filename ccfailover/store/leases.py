@@ -150,7 +150,8 @@ class Leases:
         )
         found: dict[str, Lease] = {}
         for run, fence, held, since, expires, scope in rows:
-            lease = found.get(run) or Lease(run, fence, (), json.loads(held), since, expires)
+            with self._db.readable():
+                lease = found.get(run) or Lease(run, fence, (), json.loads(held), since, expires)
             added = (scope,) if scope is not None else ()
             found[run] = replace(lease, scopes=lease.scopes + added)
         return list(found.values())
@@ -233,7 +234,7 @@ def _fenced(tx: Transaction, lease: Lease, not_done: str) -> CcfError:
     else:
         why = f"its lease ran out at {clock(rows[0][3])}"
     return Fenced(
-        f"this process may not act for run {lease.run} any more: {why}",
+        f"this process may not act for it any more: {why}",
         where=f"run {lease.run}", not_done=not_done,
         hint=f"ccfailover status, then ccfailover resume {lease.run} if it is interrupted",
     )
@@ -257,20 +258,20 @@ def _held(
     scopes: Sequence[str], others: str,
 ) -> LeaseHeld:
     """What is in the way, who, since when, and what to do about it."""
-    what = f"{_some(scopes)} held by run {run}" if scopes else f"run {run} is being worked on"
-    who = f"{holder.describe(held_by)} since {clock(since)}"
+    where = _some(scopes) if scopes else f"run {run}"
+    by = f"run {run}, " if scopes else ""
+    who = f"held by {by}{holder.describe(held_by)} since {clock(since)}"
     also = f"; also in the way: {others}" if others else ""
     if expires <= now:
-        what += (f", which is interrupted: its lease ({who}) ran out at {clock(expires)}, and it "
-                 f"keeps what it holds until somebody decides{also}")
+        what = (f"{who}; run {run} is interrupted (its lease ran out at {clock(expires)}) and "
+                f"keeps what it holds until somebody decides{also}")
         hint = (f"ccfailover resume {run}, or ccfailover rollback {run}, "
                 f"or repeat with --supersede {run}")
     else:
-        what += f" ({who}, lease until {clock(expires)}){also}"
+        what = f"{who}, lease until {clock(expires)}{also}"
         hint = (f"let it end (ccfailover runs watch {run}); if its process is gone: ccfailover "
                 f"resume {run} or ccfailover rollback {run}; or repeat with --supersede {run}")
-    return LeaseHeld(what, where=f"run {run}", not_done="nothing was started or changed",
-                     hint=hint)
+    return LeaseHeld(what, where=where, not_done="nothing was started or changed", hint=hint)
 
 
 def _unfinished(tx: Transaction, run: str, *, not_done: str) -> tuple[Any, ...]:

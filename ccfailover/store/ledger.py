@@ -73,8 +73,9 @@ class Ledger:
             rows = self._db.query(
                 _with("SELECT id, $columns FROM item WHERE id > :after $and "
                       "ORDER BY id LIMIT :page", where), {**params, "after": after, "page": _PAGE})
-            for row in rows:
-                yield _row(row[1:])
+            with self._db.readable():
+                found = [_row(row[1:]) for row in rows]
+            yield from found
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
@@ -89,7 +90,8 @@ class Ledger:
         rows = self._db.query(
             _with("SELECT state, count(*) FROM item WHERE id > 0 $and GROUP BY state", where),
             params)
-        return dict.fromkeys(ItemState, 0) | {ItemState(s): n for s, n in rows}
+        with self._db.readable():
+            return dict.fromkeys(ItemState, 0) | {ItemState(s): n for s, n in rows}
 
     def find_item(self, item_id: str) -> list[LedgerRow]:
         """Where one item is, in every move it took part in; the latest touched first."""
@@ -97,14 +99,16 @@ class Ledger:
             _with("SELECT $columns FROM item WHERE item_id = :item_id ORDER BY "
                   "(SELECT max(h.id) FROM item_history h WHERE h.item_id = item.item_id "
                   "AND h.run = item.run AND h.step = item.step) DESC"), {"item_id": item_id})
-        return [_row(row) for row in rows]
+        with self._db.readable():
+            return [_row(row) for row in rows]
 
     def item_history(self, item_id: str) -> list[LedgerRow]:
         """Every state that one item went through, oldest first (`handle` is left out)."""
         rows = self._db.query(
             _with("SELECT $columns FROM item_history WHERE item_id = :item_id ORDER BY id"),
             {"item_id": item_id})
-        return [_row(row) for row in rows]
+        with self._db.readable():
+            return [_row(row) for row in rows]
 
 
 def _with(sql: str, and_: str = "") -> str:

@@ -22,7 +22,8 @@ class Observations:
     def histories(self) -> dict[str, ProbeHistory]:
         """What every probe remembers, by key."""
         rows = self._db.query("SELECT key, text FROM history ORDER BY key")
-        return {key: _history(json.loads(text)) for key, text in rows}
+        with self._db.readable():
+            return {key: _history(json.loads(text)) for key, text in rows}
 
     def save_histories(
         self, histories: Iterable[ProbeHistory], *, keep_readings: float = 35 * 86400
@@ -57,14 +58,16 @@ class Observations:
             "SELECT text FROM reading WHERE key = :key AND at >= :since "
             "AND (:until IS NULL OR at <= :until) ORDER BY at",
             {"key": key, "since": since, "until": until})
-        return [_reading(json.loads(row[0])) for row in rows]
+        with self._db.readable():
+            return [_reading(json.loads(row[0])) for row in rows]
 
     def trigger_states(self) -> dict[str, TriggerState]:
         """What every trigger remembers, by name."""
         from ccfailover.model.health import TriggerState
 
         rows = self._db.query("SELECT name, text FROM trigger_state ORDER BY name")
-        return {name: TriggerState(**json.loads(text)) for name, text in rows}
+        with self._db.readable():
+            return {name: TriggerState(**json.loads(text)) for name, text in rows}
 
     def save_trigger_state(self, state: TriggerState, *, expected: TriggerState | None) -> bool:
         """Store `state` if the stored one is still `expected` (None: there is none yet).

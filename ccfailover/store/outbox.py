@@ -77,7 +77,8 @@ class Facts:
     def fact(self, name: str) -> Any:
         """The value (JSON) last set, or None."""
         rows = self._db.query("SELECT value FROM fact WHERE name = :name", {"name": name})
-        return json.loads(rows[0][0]) if rows else None
+        with self._db.readable():
+            return json.loads(rows[0][0]) if rows else None
 
     def set_fact(self, name: str, value: Any, *, actor: str) -> None:
         """Keep a small fact, and journal it as `fact.set` in `automation`; one write."""

@@ -36,6 +36,7 @@ class ChainCheck:
         self._created: dict[str, Mapping[str, Any]] = {}
         self._ended: dict[str, Mapping[str, Any]] = {}
         self._numbers = 0
+        self._fences: dict[str, int] = {}
 
     def say(self, problem: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -60,6 +61,10 @@ class ChainCheck:
         elif body["prev"] != head:
             self.say(f"{place}: {stream} event {seq} does not follow from the event before it")
         self.heads[stream] = (seq, hash_)
+        if stream.startswith(chain.RUN_PREFIX) and body["fence"]:
+            if body["fence"] < self._fences.get(stream, 0):
+                self.say(f"{place}: the fence falls to {body['fence']}: a stale holder wrote this")
+            self._fences[stream] = body["fence"]
         if hash_ in self.hashes_wanted:
             self.hashes_wanted[hash_] = True
         if stream == chain.RUNS:
@@ -123,10 +128,11 @@ class ChainCheck:
                      f"closed it at event {ended.get('seq')} with another hash")
 
 
-def verify_export(lines: Iterable[str], *, head: str | None = None) -> list[str]:
+def verify_export(lines: Iterable[str | bytes], *, head: str | None = None) -> list[str]:
     """What is wrong with an exported journal; empty when it is as it was written.
 
-    `lines` are the JSONL lines, with or without line ends. `head` is a hash known from
+    `lines` are the JSONL lines (UTF-8 when bytes), with or without line ends: iterate over an
+    open file; `str.splitlines` would also split inside a record. `head` is a hash known from
     elsewhere: the head of a stream as a report or notification printed it, or `Store.seal()`;
     without it nobody can tell whether somebody cut the end off and wrote the first line anew.
     """
@@ -138,7 +144,7 @@ def verify_export(lines: Iterable[str], *, head: str | None = None) -> list[str]
     number = 0
     for number, raw in enumerate(lines, 1):
         place = f"line {number}"
-        line = raw.removesuffix("\n")
+        line = _text(raw)
         parsed = _parse(line) if len(line) <= chain.MAX_TEXT + 200 else None
         if number == 1:
             manifest = _manifest(check, line, parsed)
@@ -224,6 +230,12 @@ def _manifest(
     if parsed["hash"] in check.hashes_wanted:
         check.hashes_wanted[str(parsed["hash"])] = True
     return heads
+
+
+def _text(raw: str | bytes) -> str:
+    """A line without its end; bytes that are no UTF-8 become text that no hash fits."""
+    text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
+    return text.removesuffix("\n")
 
 
 def _parse(text: str) -> dict[str, Any] | None:
