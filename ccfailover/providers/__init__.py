@@ -24,7 +24,13 @@ from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.model.shares import Shares
+from ccfailover.providers.bodies import Understood, understand
 from ccfailover.runtime import Runtime
+
+__all__ = [
+    "Backlog", "BacklogMeasure", "BacklogView", "Gate", "GateView", "LeverSource", "Provider",
+    "Resolve", "Route", "RouteState", "RouteView", "Understood", "understand",
+]
 
 Resolve = Callable[[str], str]
 """A secret's reference (`env:NAME`, `file:PATH` …) → the secret; called late, never at start."""

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ccfailover.model.items import WorkItem
-from ccfailover.providers.documents import MISSING, at, parse
+from ccfailover.providers.bodies import understand
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import (
@@ -36,7 +36,6 @@ GROUP: Final = ":group"
 _ITEM, _SUBMITTED, _HOPS, _KEY = "ccf-item-id", "ccf-submitted", "ccf-hops", "ccf-key"
 _OWN: Final = frozenset({_ITEM, _SUBMITTED, _HOPS, _KEY})
 _MAX_ATTRIBUTES: Final = 10
-_MAX_ID: Final = 200
 _ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What the service does not take in a body (its reference for SendMessage says so)."""
@@ -53,47 +52,20 @@ def decode(
     body = message.get("Body", "").encode("utf-8", "surrogatepass")
     attributes = _carried(message)
     system = message.get("Attributes", {})
-    fields, item_id, problem = _understood(body, mapping, max_bytes)
-    submitted = fields.get("submitted")
+    found = understand(body, mapping, max_bytes)
     return WorkItem(
-        item_id=item_id,
+        item_id=found.item_id,
         message_id=message.get("MessageId", ""),
         body=body,
-        fields=fields,
+        fields=found.fields,
         handle=message.get("ReceiptHandle", ""),
-        submitted=(attributes.get(_SUBMITTED)
-                   or (str(submitted)[:64] if isinstance(submitted, str | int) else None)
+        submitted=(attributes.get(_SUBMITTED) or found.submitted
                    or _sent(system.get("SentTimestamp", ""))),
         hops=_count(attributes.get(_HOPS, ""), 0),
         receives=_count(system.get("ApproximateReceiveCount", ""), 1),
-        problem=problem,
+        problem=found.problem,
         attributes={k: v for k, v in attributes.items() if k not in _OWN},
     )
-
-
-def _understood(
-    body: bytes, mapping: Mapping[str, str], max_bytes: int
-) -> tuple[dict[str, object], str, str | None]:
-    if len(body) > max_bytes:
-        return {}, "", f"the body has {len(body)} bytes, more than {max_bytes}"
-    try:
-        document = parse(body)
-    except ValueError as error:
-        return {}, "", f"the body is {error}" if str(error).startswith("not") else str(error)
-    if not isinstance(document, dict):
-        return {}, "", "the body is JSON, but no object"
-    fields: dict[str, object] = {}
-    for name, where in {"id": "id", **mapping}.items():
-        value = at(document, where) if where.startswith("/") else document.get(where, MISSING)
-        if value is not MISSING:
-            fields[name] = value
-    raw = fields.get("id")
-    item_id = str(raw) if isinstance(raw, str | int) and not isinstance(raw, bool) else ""
-    if not item_id.strip():
-        return fields, "", "the body lacks the item's id"
-    if len(item_id) > _MAX_ID or not item_id.isprintable():
-        return fields, "", "the item's id is too long or has control characters"
-    return fields, item_id, None
 
 
 def _carried(message: MessageTypeDef) -> dict[str, str]:

@@ -45,7 +45,8 @@ class Transport:
             self._client.close()
 
     def _send(self, request: AWSPreparedRequest, event_name: str, **_: object) -> AWSResponse:
-        from botocore.awsrequest import AWSResponse, HeadersDict
+        from botocore.awsrequest import AWSResponse
+        from botocore.compat import HTTPHeaders
 
         operation = event_name.rpartition(".")[2]
         client = self._client
@@ -62,8 +63,10 @@ class Transport:
         if reply.cut:
             raise Unavailable(f"the reply is larger than {_CAP // MIB} MiB", in_doubt=writes,
                               provider=self._provider, where=shown)
-        return AWSResponse(
-            request.url, reply.status, HeadersDict(reply.headers), _Raw(reply.body))
+        headers = HTTPHeaders()
+        for name, value in reply.headers.items():
+            headers[name] = value
+        return AWSResponse(request.url, reply.status, headers, _Raw(reply.body))
 
 
 class _Raw:
