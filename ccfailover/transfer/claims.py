@@ -1,0 +1,179 @@
+"""Claims at one source: taken, kept hidden, given back; and the proof that nothing is left.
+
+The source may die in the middle of a move. Every call here is tried for a bounded time; after
+that the source is `dead` for this move, and each further call answers None at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ccfailover.errors import ProviderError, Rejected, Unavailable
+from ccfailover.model.items import WorkItem
+from ccfailover.providers import Backlog, BacklogMeasure
+from ccfailover.runtime import Runtime
+from ccfailover.transfer.rows import message_key
+
+T = TypeVar("T")
+
+EMPTY_CLAIMS = 3
+"""Claims in a row that must come back empty: a short poll of a small queue may miss what is there
+[AWS SQS developer guide, short polling]."""
+
+
+@dataclass
+class _Hold:
+    handle: str
+    until: float
+
+
+class Claims:
+    """`give_up_after`: how long a source that does not answer is tried, seconds.
+
+    `patience`: how long to wait for items that the source counts and does not show (in other
+    hands, or claims of a process that was killed), seconds since the first empty claim.
+    """
+
+    def __init__(self, source: Backlog, *, runtime: Runtime, give_up_after: float,
+                 patience: float) -> None:
+        self._source = source
+        self._runtime = runtime
+        self._give_up_after = give_up_after
+        self._patience = patience
+        self._held: dict[str, _Hold] = {}
+        self._empties = 0
+        self._empty_since: float | None = None
+        self.dead = False
+        self.error = ""
+        self.last_measure: BacklogMeasure | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self._source.claim_seconds
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    def _ask(self, call: Callable[[], T]) -> T | None:
+        """`call`'s answer; None when the source is dead. Safe to repeat: a claim whose reply
+        was lost comes back by itself, everything else here lands in the same place twice."""
+        if self.dead:
+            return None
+        began, pause = self._runtime.monotonic(), 0.1
+        while True:
+            try:
+                return call()
+            except Unavailable as error:
+                spent = self._runtime.monotonic() - began
+                if spent + pause > self._give_up_after:
+                    self._die(error)
+                    return None
+                self._runtime.sleep(min(error.retry_after or pause, self._give_up_after - spent))
+                pause = min(2.0, pause * 2) * (0.75 + self._runtime.random() / 2)
+            except Rejected as error:
+                self._die(error)
+                return None
+
+    def _die(self, error: ProviderError) -> None:
+        self.dead = True
+        self.error = str(error)[:300]
+
+    # --- taking ------------------------------------------------------------------------------
+
+    def take(self, limit: int) -> Sequence[WorkItem] | None:
+        """A claimed batch, one entry a message (the newest handle wins); None: dead."""
+        batch = self._ask(lambda: self._source.claim(limit))
+        if batch is None:
+            return None
+        if batch:
+            self._empties, self._empty_since = 0, None
+        else:
+            self._empties += 1
+            if self._empty_since is None:
+                self._empty_since = self._runtime.monotonic()
+        return list({message_key(item): item for item in batch}.values())
+
+    def settle(self, handles: Sequence[str]) -> Mapping[str, bool] | None:
+        """Delete; False: not deleted. None: dead, nothing is known."""
+        if not handles:
+            return {}
+        return self._ask(lambda: self._source.settle(handles))
+
+    def extend(self, handles: Sequence[str], seconds: float) -> Mapping[str, bool]:
+        """True: hidden for `seconds` from now. A source that does not answer extends nothing."""
+        if not handles:
+            return {}
+        return self._ask(lambda: self._source.extend(handles, seconds)) or {}
+
+    def measure(self) -> BacklogMeasure | None:
+        """The platform's own count now; None when it cannot be had (the source may yet live)."""
+        if self.dead:
+            return None
+        try:
+            self.last_measure = self._source.measure()
+        except ProviderError as error:
+            self.error = str(error)[:300]
+            return None
+        return self.last_measure
+
+    # --- keeping hidden ----------------------------------------------------------------------
+
+    def hold(self, message: str, handle: str, *, since: float) -> None:
+        """Keep a claim alive until `give_back`, so that nobody has to look at it twice."""
+        self._held[message] = _Hold(handle, since + self.seconds)
+
+    def drop(self, message: str) -> None:
+        self._held.pop(message, None)
+
+    def keep_alive(self) -> None:
+        """Extend the claims that have lived half their time; those that are gone are dropped."""
+        now = self._runtime.monotonic()
+        due = {message: hold for message, hold in self._held.items()
+               if hold.until - now < self.seconds / 2}
+        if not due:
+            return
+        kept = self.extend([hold.handle for hold in due.values()], self.seconds)
+        for message, hold in due.items():
+            if kept.get(hold.handle):
+                hold.until = now + self.seconds
+            elif not self.dead:
+                del self._held[message]
+
+    def secure(self, messages: Sequence[str]) -> set[str]:
+        """Those whose claim still holds, each with at least half its time left where the source
+        answers. What is not in the set may be in other hands by now."""
+        self.keep_alive()
+        now = self._runtime.monotonic()
+        return {message for message in messages
+                if (hold := self._held.get(message)) is not None and hold.until > now}
+
+    def give_back(self) -> None:
+        """Show every held item again at once. Failing that, its claim ends by itself."""
+        handles = [hold.handle for hold in self._held.values()]
+        self._held.clear()
+        self.extend(handles, 0)
+
+    # --- is it empty? ------------------------------------------------------------------------
+
+    def proven_empty(self) -> bool:
+        """Several empty claims, and the platform counts nothing that is not in our hands."""
+        if self._empties < EMPTY_CLAIMS:
+            return False
+        count = self.measure()
+        return count is not None and count.visible == 0 and count.hidden <= self.held
+
+    def unseen(self) -> int | None:
+        """What the source counts beyond what we hold; None when it does not answer."""
+        count = self.measure()
+        return None if count is None else max(0, count.depth - self.held)
+
+    def out_of_patience(self) -> bool:
+        return (self._empty_since is not None
+                and self._runtime.monotonic() - self._empty_since > self._patience)
+
+    def pause(self) -> None:
+        """Between two empty claims; a little longer each time."""
+        self._runtime.sleep(min(1.0, 0.1 * 2 ** min(self._empties, 5)))

@@ -1,0 +1,145 @@
+"""Putting a batch at the target: retried, item by item, with every doubt remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ccfailover.errors import ProviderError, Rejected, Unavailable
+from ccfailover.model.capabilities import Capabilities
+from ccfailover.model.items import LedgerRow, PutResult, WorkItem
+from ccfailover.providers import Backlog
+from ccfailover.runtime import SECOND, Runtime
+from ccfailover.transfer.rows import Move
+
+ATTEMPTS = 4
+"""Puts of one item before it is given back to its source."""
+
+REFUSED = "target refused"
+LAPSED = "its claim ended before it was delivered"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """An item on its way. `doubtful`: an earlier put of it may already have landed."""
+
+    item: WorkItem
+    row: LedgerRow
+    doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`ok`: the target has it. Else `reason`; `permanent` says that trying again is no use,
+    `lapsed` that the claim was gone, so that nothing was sent (this time)."""
+
+    parcel: Parcel
+    ok: bool
+    possible_duplicate: bool
+    reason: str = ""
+    target_ref: str | None = None
+    permanent: bool = False
+    lapsed: bool = False
+
+
+def swallows(capabilities: Capabilities, first_put: int, now: int) -> bool:
+    """Will the target swallow a repetition now of a put first made at or after `first_put` (µs)?
+
+    A tenth of the window, at most 30 s, is kept for the time that the put itself takes and for
+    clocks that differ. A clock that went back proves nothing, and so counts as too late.
+    """
+    if not capabilities.idempotent_put:
+        return False
+    window = capabilities.put_window
+    if window is None:
+        return True
+    age = (now - first_put) / SECOND
+    return 0 <= age <= window - min(30.0, window / 10)
+
+
+class Delivery:
+    """Puts at one target. `check_fence` is called before every attempt."""
+
+    def __init__(self, target: Backlog, capabilities: Capabilities, *, move: Move,
+                 runtime: Runtime, check_fence: Callable[[], None]) -> None:
+        self._target = target
+        self._capabilities = capabilities
+        self._move = move
+        self._runtime = runtime
+        self._check_fence = check_fence
+
+    def put(self, parcels: Sequence[Parcel],
+            still_ours: Callable[[Sequence[Parcel]], set[str]]) -> list[Outcome]:
+        """One outcome for each parcel. `still_ours` says (by item id) which claims still hold;
+        it is asked before each attempt, and what is not ours any more is not sent."""
+        outcomes: list[Outcome] = []
+        waiting = list(parcels)
+        last: Mapping[str, PutResult] = {}
+        for attempt in range(ATTEMPTS):
+            if not waiting:
+                break
+            if attempt:
+                self._runtime.sleep(0.2 * 2**attempt * (0.5 + self._runtime.random()))
+            ours = still_ours(waiting)
+            outcomes += [Outcome(parcel, False, self._listed(parcel), LAPSED, lapsed=True)
+                         for parcel in waiting if parcel.item.item_id not in ours]
+            waiting = [self._flagged(parcel) for parcel in waiting
+                       if parcel.item.item_id in ours]
+            self._check_fence()
+            last = self._send(waiting)
+            again: list[Parcel] = []
+            for parcel in waiting:
+                result = last[parcel.item.item_id]
+                if result.ok:
+                    outcomes.append(Outcome(parcel, True, parcel.row.possible_duplicate,
+                                            target_ref=result.target_ref))
+                elif result.permanent and not result.in_doubt:
+                    outcomes.append(Outcome(parcel, False, self._listed(parcel),
+                                            _because(result), permanent=True))
+                else:
+                    again.append(replace(parcel, doubtful=parcel.doubtful or result.in_doubt))
+            waiting = again
+        return outcomes + [Outcome(parcel, False, self._listed(parcel),
+                                   _because(last[parcel.item.item_id])) for parcel in waiting]
+
+    def _flagged(self, parcel: Parcel) -> Parcel:
+        """Marked before it is sent again, if the target could then have it twice."""
+        if not parcel.doubtful or swallows(self._capabilities, parcel.row.at,
+                                           self._runtime.now()):
+            return parcel
+        return replace(parcel, row=replace(parcel.row, possible_duplicate=True))
+
+    @staticmethod
+    def _listed(parcel: Parcel) -> bool:
+        """Not delivered for all we know, so it stays at the source: if a put of it is in doubt,
+        there may now be one here and one there, whatever the target swallows."""
+        return parcel.doubtful or parcel.row.possible_duplicate
+
+    def _send(self, parcels: Sequence[Parcel]) -> dict[str, PutResult]:
+        """A result for every parcel, also when the adapter raises or leaves some out."""
+        if not parcels:
+            return {}
+        items = [replace(parcel.item, hops=parcel.item.hops + 1) for parcel in parcels]
+        keys = {parcel.item.item_id: self._move.key(parcel.item) for parcel in parcels}
+        try:
+            results = self._target.put(items, keys=keys)
+        except Unavailable as error:
+            return {item.item_id: PutResult(item.item_id, False, in_doubt=error.in_doubt,
+                                            detail=str(error)) for item in items}
+        except Rejected as error:
+            return {item.item_id: PutResult(item.item_id, False, permanent=True,
+                                            detail=str(error)) for item in items}
+        except ProviderError as error:
+            return {item.item_id: PutResult(item.item_id, False, in_doubt=True,
+                                            detail=str(error)) for item in items}
+        found = {result.item_id: result for result in results}
+        silent = "the platform did not say what became of it"
+        return {item.item_id: found.get(item.item_id)
+                or PutResult(item.item_id, False, in_doubt=True, detail=silent)
+                for item in items}
+
+
+def _because(result: PutResult) -> str:
+    """Bounded: the detail comes from outside."""
+    detail = " ".join(result.detail.split())[:160]
+    return f"{REFUSED}: {detail}" if detail else REFUSED

@@ -1,0 +1,78 @@
+"""What other moves of the same queue left behind, and what this one means for them.
+
+Two things depend on it. A copy that an earlier move delivered and could not delete (its site had
+died) must be deleted when its site is back, never delivered a second time. And an item that is
+taken back is the earlier move's no longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ccfailover.model.items import ItemState, LedgerRow, WorkItem
+from ccfailover.transfer.rows import AT_TARGET, Move, application, is_copy, moved_on, same_body
+
+
+class Earlier:
+    """Rows of other moves (any run but this step's own) of one queue, by application."""
+
+    def __init__(self, rows: Iterable[LedgerRow], *, run: str, step: str) -> None:
+        self._rows: dict[str, list[LedgerRow]] = {}
+        for row in rows:
+            if (row.run, row.step) != (run, step):
+                self._rows.setdefault(application(row), []).append(row)
+        for found in self._rows.values():
+            found.sort(key=lambda row: row.at)
+
+    def leftover(self, item: WorkItem, site: str) -> LedgerRow | None:
+        """The earlier delivery that makes this copy at `site` one to delete; None: there is none.
+
+        It is one when that very message was delivered from here and the application has not come
+        back to `site` since. Another message about the same application may be somebody's new
+        work, even with the same body: it is not ours to delete. Only where a platform gives its
+        messages no ids does the body decide.
+        """
+        for row in reversed(self._rows.get(item.item_id, ())):
+            if row.source == site and row.state in AT_TARGET:
+                if row.message_id and item.message_id:
+                    same = row.message_id == item.message_id
+                else:
+                    same = same_body(row, item)
+                if same and not self._came_back(item.item_id, site, row.at):
+                    return row
+        return None
+
+    def _came_back(self, item_id: str, site: str, since: int) -> bool:
+        touched = {*AT_TARGET, ItemState.CLAIMED, ItemState.RETURNED}
+        return any(row.target == site and row.at >= since and row.state in touched
+                   for row in self._rows.get(item_id, ()))
+
+    def cleared(self, item: WorkItem, site: str, run: str, at: int) -> list[LedgerRow]:
+        """The earlier delivery's row, now that its copy at `site` has been deleted by `run`."""
+        row = self.leftover(item, site)
+        if row is None or row.state is ItemState.SETTLED:
+            return []
+        return [moved_on(row, ItemState.SETTLED, at, f"its copy at {site} was deleted by {run}")]
+
+    def copy_waits(self, item_id: str, site: str) -> bool:
+        """Does `site` still hold a copy that was delivered from there and not deleted?
+
+        Then a second one must not be put beside it."""
+        return any(row.source == site and row.state in (ItemState.STRANDED, ItemState.DELIVERED)
+                   for row in self._rows.get(item_id, ()))
+
+    def returned(self, item_id: str, move: Move, at: int) -> list[LedgerRow]:
+        """The earlier moves' rows of an item that `move` has now taken from their target."""
+        out = []
+        for row in self._rows.get(item_id, ()):
+            if row.target == move.source and row.state in AT_TARGET and not is_copy(row):
+                how = "taken back" if row.source == move.target else f"moved on to {move.target}"
+                out.append(moved_on(row, ItemState.RETURNED, at, f"{how} by {move.run}"))
+        return out
+
+    def replace(self, rows: Iterable[LedgerRow]) -> None:
+        """Keep in step with what has just been written."""
+        for row in rows:
+            held = self._rows.get(application(row), [])
+            held[:] = [row if (old.run, old.step, old.item_id)
+                       == (row.run, row.step, row.item_id) else old for old in held]

@@ -1,0 +1,127 @@
+"""Which items may go where. What cannot be decided stays: unknown fails closed."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, tzinfo
+from typing import Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ccfailover.model.items import WorkItem
+from ccfailover.model.policy import Queue, Site
+from ccfailover.policy.conditions import Condition, Kind, item_variables, target_values
+from ccfailover.runtime import SECOND, Runtime
+
+LOCKED = "locked"
+"""The name, in the policy's `item:` or `fields:`, of the field that says somebody has it in hand."""
+
+
+class Eligibility(Protocol):
+    def judge(self, item: WorkItem) -> str | None:
+        """None: it may go. Else why it stays; the sentence names no value of the item."""
+        ...
+
+
+class Everything:
+    """Every item may go: the way home, where no licence of an outsourcer is needed."""
+
+    def judge(self, item: WorkItem) -> str | None:
+        del item
+        return None
+
+
+class CelEligibility:
+    """The policy's word on one queue and one target site.
+
+    In order: the queue's own limits (outsourcing, data class, credit criteria), a lock, the
+    licence for the item's state, then the `eligible` condition. Work may always go home, unless
+    somebody has it in hand. Raises ConditionError (a ValueError) when `eligible` makes no sense.
+    """
+
+    def __init__(self, queue: Queue, target: Site, runtime: Runtime) -> None:
+        self._queue = queue
+        self._target = target
+        self._home = target.name == queue.home
+        on = _today(target, runtime)
+        self._licences = frozenset(state for state, until in (target.licences or {}).items()
+                                   if until is None or on <= until)
+        self._whole_queue = None if self._home else _queue_reason(queue, target)
+        self._kinds = item_variables(queue)
+        self._condition: Condition | None = None
+        if queue.eligible is not None and not self._home:
+            self._condition = Condition(queue.eligible, self._kinds)
+        self._target_values = target_values(target, on)
+
+    def judge(self, item: WorkItem) -> str | None:
+        if LOCKED in self._queue.item or LOCKED in self._queue.fields:
+            locked = item.fields.get(LOCKED)
+            if locked is None:
+                return "cannot tell whether somebody has it in hand"
+            if _is_true(locked):
+                return "locked: somebody has it in hand"
+        if self._home:
+            return None
+        if self._whole_queue is not None:
+            return self._whole_queue
+        return self._licence_reason(item) or self._condition_reason(item)
+
+    def _licence_reason(self, item: WorkItem) -> str | None:
+        name = self._queue.licence_field
+        if name is None:
+            return None
+        state = item.fields.get(name)
+        if not isinstance(state, str) or not state.strip():
+            return f"{name} is missing, so that no licence can be checked"
+        if state.strip() not in self._licences:
+            return f"{self._target.name} holds no licence for its {name}"
+        return None
+
+    def _condition_reason(self, item: WorkItem) -> str | None:
+        if self._condition is None:
+            return None
+        values = dict(self._target_values)
+        for name, value in item.fields.items():
+            values[f"item.{name}"] = _number(value) if (
+                self._kinds.get(f"item.{name}") is Kind.DOUBLE) else value
+        verdict = self._condition.evaluate(values)
+        if verdict is None:
+            return "eligibility unknown: a field it needs is missing or unreadable"
+        return None if verdict else "not eligible under the policy"
+
+
+def _queue_reason(queue: Queue, target: Site) -> str | None:
+    """What keeps every item of the queue from this target."""
+    if queue.outsource == "never" and not target.in_house:
+        return "the queue may never be outsourced"
+    if queue.data_class is not None and queue.data_class not in (target.data_classes or ()):
+        return f"{target.name} may not handle the queue's data class"
+    if queue.criteria_version is not None and queue.criteria_version != target.criteria_version:
+        return f"{target.name} does not work by the queue's credit criteria version"
+    return None
+
+
+def _today(site: Site, runtime: Runtime) -> date:
+    """The date where the site is: a licence ends at its midnight, not at Greenwich's."""
+    try:
+        zone: tzinfo = ZoneInfo(site.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = UTC
+    return datetime.fromtimestamp(runtime.now() / SECOND, zone).date()
+
+
+def _is_true(value: object) -> bool:
+    """Dirty data: only a clear no is a no."""
+    if isinstance(value, str):
+        return value.strip().lower() not in {"", "0", "false", "no", "n", "none"}
+    return bool(value)
+
+
+def _number(value: object) -> object:
+    """Systems of record write numbers as texts, too; what is no number (`NA`) is missing."""
+    if not isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,218 @@
+"""What is to be done with each item of a claimed batch: put, settle, wait for its twin, or keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ccfailover.model.capabilities import Capabilities
+from ccfailover.model.items import ItemState, LedgerRow, WorkItem
+from ccfailover.runtime import Runtime
+from ccfailover.transfer.delivery import Parcel, swallows
+from ccfailover.transfer.earlier import Earlier
+from ccfailover.transfer.eligibility import Eligibility
+from ccfailover.transfer.rows import (
+    AT_TARGET,
+    Move,
+    by_urgency,
+    copy_id,
+    message_key,
+    nameless_id,
+    same_body,
+    usable_id,
+)
+
+TWIN = "identical copy of an item on its way"
+COLLAPSED = "collapsed: identical copy, delivered once"
+LEFTOVER = "already delivered by an earlier move"
+
+Claimed = tuple[WorkItem, LedgerRow]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`max_receives`: claims that an item survives at the source; None: any number."""
+
+    queue_bytes: int
+    target_bytes: int
+    max_receives: int | None
+
+
+@dataclass
+class Sorted:
+    """`rows` is what the ledger must know before anything is done. `worn`: an item that was
+    to stay hidden was claimed again, and has hardly a claim left."""
+
+    put: list[Parcel] = field(default_factory=list)
+    settle: list[Claimed] = field(default_factory=list)
+    twins: list[Claimed] = field(default_factory=list)
+    keep: list[WorkItem] = field(default_factory=list)
+    rows: list[LedgerRow] = field(default_factory=list)
+    fresh: int = 0
+    worn: bool = False
+
+
+class Sorter:
+    """`rows` are this move's own, by ledger id, kept current by the caller; `judged` are the
+    messages that this process has decided on already."""
+
+    def __init__(self, move: Move, *, rows: Mapping[str, LedgerRow], earlier: Earlier,
+                 eligibility: Eligibility, capabilities: Capabilities, limits: Limits,
+                 runtime: Runtime) -> None:
+        self._move = move
+        self._rows = rows
+        self._earlier = earlier
+        self._eligibility = eligibility
+        self._capabilities = capabilities
+        self._limits = limits
+        self._runtime = runtime
+        self.judged: set[str] = set()
+
+    def sort(self, batch: Sequence[WorkItem]) -> Sorted:
+        out = Sorted()
+        later: list[WorkItem] = []
+        batch = by_urgency(batch)
+        # Messages that have a row come first: a twin must not take the row of its sibling.
+        for item in [*filter(self._has_row, batch),
+                     *(item for item in batch if not self._has_row(item))]:
+            if item.problem is not None or not usable_id(item.item_id):
+                self._malformed(item, out)
+            elif not self._known(item, out):
+                taken = {row.item_id for row in out.rows}
+                if item.item_id in self._rows or item.item_id in taken:
+                    later.append(item)
+                else:
+                    self._decide(item, None, out)
+        for item in later:
+            self._second(item, out)
+        return out
+
+    def _has_row(self, item: WorkItem) -> bool:
+        row = self._rows.get(item.item_id)
+        return row is not None and row.message_id == item.message_id
+
+    # --- seen before -------------------------------------------------------------------------
+
+    def _known(self, item: WorkItem, out: Sorted) -> bool:
+        """Deal with a message that has a row of its own; False when it has none."""
+        row = self._rows.get(copy_id(item))
+        if row is None and self._has_row(item):
+            row = self._rows[item.item_id]
+        if row is None:
+            return False
+        if row.state in AT_TARGET:
+            self._settle(item, replace(row, state=ItemState.DELIVERED, handle=item.handle), out)
+        elif row.state is ItemState.RETURNED:
+            self._stay(item, copy_id(item), ItemState.LEFT, "taken back by a later move", out)
+        elif row.state is ItemState.CLAIMED and row.item_id == copy_id(item):
+            out.twins.append((item, self._note(replace(row, handle=item.handle), out)))
+        elif row.state is ItemState.CLAIMED:
+            self._put(item, row, out)
+        elif message_key(item) in self.judged:
+            self._keep_again(item, out)
+        elif row.item_id == item.item_id:
+            self._decide(item, row, out)
+        else:
+            self._second(item, out)
+        return True
+
+    def _keep_again(self, item: WorkItem, out: Sorted) -> None:
+        out.keep.append(item)
+        most = self._limits.max_receives
+        out.worn = out.worn or (most is not None and item.receives >= most - 1)
+
+    # --- seen for the first time -------------------------------------------------------------
+
+    def _malformed(self, item: WorkItem, out: Sorted) -> None:
+        if message_key(item) in self.judged:
+            self._keep_again(item, out)
+            return
+        usable = usable_id(item.item_id)
+        why = item.problem or "its id cannot be used as a key"
+        self._stay(item, copy_id(item) if usable else nameless_id(item), ItemState.QUARANTINED,
+                   f"malformed: {' '.join(why.split())[:120]}", out)
+
+    def _decide(self, item: WorkItem, row: LedgerRow | None, out: Sorted) -> None:
+        """Judge an item that has no row, or one that an earlier attempt left where it was."""
+        before = self._earlier.leftover(item, self._move.source)
+        if before is not None:
+            self._settle(item, self._move.row(
+                item, ItemState.DELIVERED, self._runtime.now(), row_id=copy_id(item),
+                reason=f"{LEFTOVER} ({before.run})"), out)
+            return
+        too_big = self._oversized(item)
+        if too_big is not None:
+            self._stay(item, item.item_id, ItemState.QUARANTINED, too_big, out)
+            return
+        reason = self._why_not(item)
+        if reason is not None:
+            self._stay(item, item.item_id, ItemState.LEFT, reason, out)
+            return
+        self._put(item, row, out)
+
+    def _why_not(self, item: WorkItem) -> str | None:
+        if self._earlier.copy_waits(item.item_id, self._move.target):
+            return (f"a copy of it still waits at {self._move.target}; that one has to be "
+                    "cleared first")
+        most = self._limits.max_receives
+        if most is not None and item.receives >= most:
+            return f"claimed {item.receives} times of {most}: the platform puts it aside next"
+        return self._eligibility.judge(item)
+
+    def _oversized(self, item: WorkItem) -> str | None:
+        size = len(item.body)
+        if size > self._limits.queue_bytes:
+            return f"oversized: more than the {self._limits.queue_bytes} bytes the queue allows"
+        if size > self._limits.target_bytes:
+            return (f"oversized: more than the {self._limits.target_bytes} bytes "
+                    f"{self._move.target} can take")
+        return None
+
+    def _put(self, item: WorkItem, row: LedgerRow | None, out: Sorted) -> None:
+        now = self._runtime.now()
+        doubtful = row is not None and (row.state is ItemState.CLAIMED or row.possible_duplicate)
+        if row is None or not doubtful:
+            fresh = self._move.row(item, ItemState.CLAIMED, now)
+        else:
+            # The instant of the first put is kept: from it the target's window runs.
+            twice = row.possible_duplicate or not swallows(self._capabilities, row.at, now)
+            fresh = self._move.row(item, ItemState.CLAIMED, row.at, possible_duplicate=twice)
+        out.put.append(Parcel(item, self._note(fresh, out), doubtful))
+
+    # --- a further message with an id that is taken ------------------------------------------
+
+    def _second(self, item: WorkItem, out: Sorted) -> None:
+        before = self._earlier.leftover(item, self._move.source)
+        if before is not None:
+            self._decide(item, None, out)
+            return
+        sibling = next((row for row in out.rows if row.item_id == item.item_id), None)
+        sibling = sibling or self._rows.get(item.item_id)
+        if sibling is None:
+            self._decide(item, None, out)
+        elif not same_body(sibling, item):
+            self._stay(item, copy_id(item), ItemState.QUARANTINED,
+                       "same id as another item, but another body", out)
+        else:
+            out.twins.append((item, self._note(self._move.row(
+                item, ItemState.CLAIMED, self._runtime.now(), row_id=copy_id(item), reason=TWIN),
+                out)))
+
+    # --- endings -----------------------------------------------------------------------------
+
+    def _stay(self, item: WorkItem, row_id: str, state: ItemState, reason: str,
+              out: Sorted) -> None:
+        old = self._rows.get(row_id)
+        self.judged.add(message_key(item))
+        out.keep.append(item)
+        self._note(self._move.row(item, state, self._runtime.now(), row_id=row_id, reason=reason,
+                                  possible_duplicate=old is not None and old.possible_duplicate),
+                   out)
+
+    def _settle(self, item: WorkItem, row: LedgerRow, out: Sorted) -> None:
+        out.settle.append((item, self._note(row, out)))
+
+    def _note(self, row: LedgerRow, out: Sorted) -> LedgerRow:
+        out.fresh += row.item_id not in self._rows
+        out.rows.append(row)
+        return row
