@@ -1,0 +1,97 @@
+"""A policy file → `Policy`, or everything that is wrong with it in one go.
+
+Importing this module imports none of jsonschema, opening_hours and the CEL library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ccfailover.errors import PolicyError, Problem
+from ccfailover.model.policy import Policy
+from ccfailover.policy import dates, stamp
+from ccfailover.policy.build import build
+from ccfailover.policy.kinds import KindSchemas
+from ccfailover.policy.read import Document, read
+
+NOT_DONE = "nothing was read from any platform, and nothing moved"
+
+
+def check(path: str, kinds: KindSchemas, *, now: int,
+          validate: bool = True) -> tuple[Policy | None, list[Problem]]:
+    """The policy and every problem with it, in file order; warnings among them.
+
+    The policy is None when it cannot be used. An error with a policy all the same is one of time
+    (an expired contract or licence): it must be put right, and yet must not keep anybody from
+    saving customers at 3 a.m.; the guards refuse what such a lapse forbids. `now` is µs UTC.
+    `validate=False` is for a file that a stamp says was valid: only what depends on the date is
+    looked at then, and the schema library is not imported. Never raises for what the file holds.
+    """
+    document, problems = read(path)
+    if document is None:
+        return None, problems
+    if not validate and not problems:
+        policy = _trusted(document)
+        if policy is not None:
+            return policy, _sorted(dates.check(policy, document, now))
+    problems += _static(document, kinds)
+    if any(problem.is_error for problem in problems):
+        return None, _sorted(problems)
+    from ccfailover.policy import rules
+
+    policy = build(document)
+    problems += rules.check(policy, document, kinds)
+    broken = any(problem.is_error for problem in problems)
+    problems += dates.check(policy, document, now)
+    return (None if broken else policy), _sorted(problems)
+
+
+def load(path: str, kinds: KindSchemas, *, now: int, validate: bool = True) -> Policy:
+    """The policy. Raises PolicyError with every problem when it cannot be used (see `check`)."""
+    policy, problems = check(path, kinds, now=now, validate=validate)
+    if policy is None:
+        raise PolicyError(problems, not_done=NOT_DONE)
+    return policy
+
+
+def load_quick(path: str, kinds: KindSchemas, *, now: int, environ: Mapping[str, str]) -> Policy:
+    """As `load`, for verbs that only look: a file that was found valid before is not seen again.
+
+    Leaves a stamp when it had to validate; see `stamp`.
+    """
+    document, problems = read(path)
+    if document is not None and not problems:
+        known = stamp.digest(document.sha256)
+        if stamp.is_stamped(known, environ):
+            policy = _trusted(document)
+            if policy is not None:
+                return policy
+        policy = load(path, kinds, now=now)
+        # The file may have changed between the two readings.
+        if policy.sha256 == document.sha256:
+            stamp.put(known, environ)
+        return policy
+    raise PolicyError(problems, not_done=NOT_DONE)
+
+
+def _trusted(document: Document) -> Policy | None:
+    """Without checks. None when the stamp was wrong about the file: check it, then."""
+    try:
+        return build(document)
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def _static(document: Document, kinds: KindSchemas) -> list[Problem]:
+    from ccfailover.policy import expressions, references, shape
+
+    return [*shape.check(document, kinds), *references.check(document),
+            *expressions.check(document)]
+
+
+def _sorted(problems: list[Problem]) -> list[Problem]:
+    """In file order, each said once."""
+    seen: dict[tuple[int, int, str], Problem] = {}
+    for problem in problems:
+        seen.setdefault((problem.line, problem.column, problem.message), problem)
+    return sorted(seen.values(), key=lambda one: (one.line, one.column))

@@ -1,0 +1,262 @@
+"""What a schema cannot say: a policy of the right shape that would fail when it is needed.
+
+Errors are what would do harm or be refused later; warnings say, with the figures, what the
+policy will not achieve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ccfailover.errors import Problem
+from ccfailover.model.capabilities import Capabilities
+from ccfailover.model.policy import LeverSpec, Policy, Queue, Site
+from ccfailover.model.shares import TREATMENTS
+from ccfailover.policy import figures
+from ccfailover.policy.kinds import KindSchemas
+from ccfailover.policy.places import Path
+from ccfailover.policy.read import Document
+from ccfailover.policy.values import shown
+
+PUBLIC = frozenset({"public", "internet"})
+"""Locations that are nobody's: what is there does not fail with a site."""
+
+
+def check(policy: Policy, document: Document, kinds: KindSchemas) -> list[Problem]:
+    """Every finding on a policy that `shape`, `references` and `expressions` found sound."""
+    rules = _Rules(policy, document, kinds)
+    for queue in policy.queues.values():
+        rules.outsourcing(queue)
+        rules.receivers(queue)
+        rules.places(queue)
+        rules.levers(queue)
+        rules.backlogs(queue)
+        rules.times(queue)
+    rules.triggers()
+    rules.store()
+    rules.unused()
+    return rules.problems
+
+
+class _Rules:
+    def __init__(self, policy: Policy, document: Document, kinds: KindSchemas) -> None:
+        self._policy = policy
+        self._document = document
+        self._kinds = kinds
+        self.problems: list[Problem] = []
+
+    def _say(self, path: Path, message: str, *, key: bool = False,
+             severity: str = "error") -> None:
+        places = self._document.places
+        mark = places.key(path) if key else places.value(path)
+        self.problems.append(Problem(self._document.file, *mark, message, severity=severity))
+
+    def _warn(self, path: Path, message: str, *, key: bool = False) -> None:
+        self._say(path, message, key=key, severity="warning")
+
+    def _written(self, queue: Queue) -> Mapping[str, Any]:
+        block: Mapping[str, Any] = self._document.data["queues"][queue.name]
+        return block
+
+    def _sites(self, queue: Queue) -> list[tuple[int, Site]]:
+        return [(index, self._policy.sites[name]) for index, name in enumerate(queue.backups)]
+
+    def _may_go(self, queue: Queue, site: Site) -> bool:
+        return site.in_house or queue.outsource != "never"
+
+    def outsourcing(self, queue: Queue) -> None:
+        """A queue that may not leave must say where its callers go instead."""
+        at: Path = ("queues", queue.name)
+        said = "home_down" in self._written(queue)
+        if queue.outsource == "never":
+            if not self._policy.sites[queue.home].in_house:
+                self._say((*at, "home"), f"{queue.name} says outsource: never, and its home "
+                          f"{queue.home} is outsourced")
+            for index, site in self._sites(queue):
+                if not site.in_house:
+                    self._say((*at, "backups", index), f"{queue.name} says outsource: never, and "
+                              f"its backup {site.name} is outsourced")
+            if not said:
+                self._say(at, f"{queue.name} may not leave the house (outsource: never), so it "
+                          "must say `home_down`: message, callback, voicemail or hold", key=True)
+            return
+        stays = queue.outsource == "overflow_only" and queue.in_disaster == "refuse"
+        takers = [site for _, site in self._sites(queue) if site.in_house or not stays]
+        if not takers and not said:
+            why = "it may leave for an overflow only, and in_disaster does not allow more" \
+                if queue.backups else "it has no backups"
+            self._say(at, f"nobody takes {queue.name} when {queue.home} fails ({why}): say "
+                      "`home_down`: message, callback, voicemail or hold", key=True)
+
+    def receivers(self, queue: Queue) -> None:
+        """A backup that the hard guards would refuse is no backup."""
+        home = self._policy.sites[queue.home]
+        asked = queue.criteria_version or home.criteria_version
+        for index, site in self._sites(queue):
+            at: Path = ("queues", queue.name, "backups", index)
+            if not self._may_go(queue, site):
+                continue
+            undeclared = site.in_house and site.criteria_version is None
+            if asked is not None and site.criteria_version != asked and not undeclared:
+                self._say(at, f"{queue.name} is decided by credit criteria {asked}, and "
+                          f"{site.name} works by {site.criteria_version or 'none that it names'}")
+            allowed = site.data_classes
+            if queue.data_class is not None and not (site.in_house and allowed is None) \
+                    and queue.data_class not in (allowed or ()):
+                self._say(at, f"{queue.name} holds {queue.data_class} data, which {site.name} may "
+                          f"not see (data_classes: {', '.join(sorted(allowed or ())) or 'none'})")
+            if queue.licence_field is not None and not site.in_house and not site.licences:
+                self._say(at, f"{queue.name} asks for a licence, and {site.name} holds none")
+
+    def places(self, queue: Queue) -> None:
+        """A backup must not fall with the site that it replaces."""
+        home = self._policy.sites[queue.home]
+        own = {home.name, home.location} - {None} - PUBLIC
+        theirs = self._locations(home)
+        for index, site in self._sites(queue):
+            at: Path = ("queues", queue.name, "backups", index)
+            for name in site.depends_on:
+                location = self._policy.dependencies[name].location
+                if location in own:
+                    self._say(at, f"{site.name} needs {name}, which stands in {location}: when "
+                              f"{home.name} fails, its backup fails with it")
+            if site.location is not None and site.location in own:
+                self._warn(at, f"{site.name} and {home.name} stand in the same place, "
+                           f"{site.location}")
+            shared = self._locations(site)
+            if shared and shared <= theirs:
+                self._warn(at, f"everything that {site.name} depends on stands where "
+                           f"{home.name}'s does ({', '.join(sorted(shared))}): a failure there "
+                           "takes both, and moving the work will not help")
+
+    def _locations(self, site: Site) -> set[str]:
+        found = {self._policy.dependencies[name].location for name in site.depends_on}
+        return {location for location in found if location is not None and location not in PUBLIC}
+
+    def _capabilities(self, lever: LeverSpec) -> Capabilities:
+        provider = self._policy.providers[lever.provider]
+        return self._kinds.capabilities(provider.kind, provider.params,
+                                        {"ref": lever.ref, **lever.params})
+
+    def levers(self, queue: Queue) -> None:
+        """Levers must be able to do what the policy will ask of them."""
+        for use, lever in (("route", queue.route), ("intake", queue.intake)):
+            if lever is not None:
+                self._route(queue, use, lever)
+        for use, wanted, levers in (("backlog", "backlogs", queue.backlogs),
+                                    ("consumers", "gates", queue.consumers)):
+            for site, lever in levers.items():
+                if not getattr(self._capabilities(lever), wanted):
+                    kind = self._policy.providers[lever.provider].kind
+                    self._say(("queues", queue.name, use, site, "provider"),
+                              f"{lever.provider} is of kind {kind}, which has no {wanted}")
+
+    def _route(self, queue: Queue, use: str, lever: LeverSpec) -> None:
+        at: Path = ("queues", queue.name)
+        can = self._capabilities(lever)
+        if not can.routes:
+            kind = self._policy.providers[lever.provider].kind
+            self._say((*at, use, "provider"), f"{lever.provider} is of kind {kind}, which has no "
+                      "routes: it cannot spread arrivals")
+            return
+        if can.share_step > 1:
+            for to, part in queue.normal.items():
+                if part % can.share_step:
+                    self._say((*at, "normal", to), f"{lever.provider} moves shares in steps of "
+                              f"{can.share_step} %, so that {to}: {part} cannot be set")
+        asked = dict.fromkeys([queue.home, *queue.backups, *queue.normal])
+        if queue.home_down in TREATMENTS:
+            asked[queue.home_down] = None
+        for to in asked:
+            path = (*at, "home_down") if to == queue.home_down else (*at, use, "provider")
+            if to in queue.normal and to in TREATMENTS:
+                path = (*at, "normal", to)
+            if to in TREATMENTS and not can.treatments:
+                self._say(path, f"{lever.provider} has no treatments, so that nothing can go to "
+                          f"{to}")
+            elif can.destinations is not None and to not in can.destinations:
+                self._say(path, f"{lever.provider} has no way to {to} for {queue.name}'s {use}; "
+                          f"it knows {', '.join(sorted(can.destinations))}")
+
+    def backlogs(self, queue: Queue) -> None:
+        """First stop the inflow, then move what waits."""
+        at: Path = ("queues", queue.name)
+        if len(queue.backlogs) > 1 and queue.intake is None:
+            self._say((*at, "backlog"), f"{queue.name} has backlogs to move and no `intake`: new "
+                      "items would go on arriving at the site that failed", key=True)
+        if queue.home in queue.backlogs:
+            for index, site in self._sites(queue):
+                if site.name not in queue.backlogs and self._may_go(queue, site):
+                    self._warn((*at, "backups", index), f"{site.name} has no backlog of "
+                               f"{queue.name}: what waits at {queue.home} cannot be moved there")
+        elif queue.backlogs:
+            self._warn((*at, "backlog"), f"the backlog of its home {queue.home} is missing: its "
+                       "depth will be unknown", key=True)
+
+    def times(self, queue: Queue) -> None:
+        """Objectives against what probes, triggers and ramps really give."""
+        at: Path = ("queues", queue.name)
+        if queue.rto is not None and queue.mtd is not None and queue.rto > queue.mtd:
+            self._say((*at, "objectives", "rto"), figures.rto_over_mtd(queue))
+        if queue.rto is not None:
+            said = figures.detection(self._policy, queue)
+            if said:
+                self._warn((*at, "objectives", "rto"), said)
+        said = figures.capacity(self._policy, queue)
+        if said:
+            self._warn((*at, "load", "per_hour"), said)
+
+    def triggers(self) -> None:
+        for trigger in self._policy.triggers.values():
+            site = self._policy.sites.get(trigger.subject)
+            if trigger.mode != "automatic" or trigger.runbook == "overflow" or site is None:
+                continue
+            observers = {probe.observer for probe in site.probes}
+            if len(observers) < 2:
+                seen = ", ".join(sorted(observers)) or "nobody"
+                self._warn(("triggers", trigger.name, "mode"),
+                           f"an automatic {trigger.runbook} needs two independent observers of "
+                           f"{site.name}, and it is watched by {seen}: it will only advise")
+
+    def store(self) -> None:
+        """The journal must survive the site that it tells about."""
+        homes = {queue.home for queue in self._policy.queues.values()}
+        path: Path = ("store", "location") if self._policy.store_location else ("store",)
+        for name in sorted(homes):
+            site = self._policy.sites[name]
+            place = self._policy.store_location
+            if place is not None and place in {name, site.location}:
+                self._say(path, f"the store stands in {place}, where {name} does: it would be "
+                          "gone when it is needed")
+            host = figures.host_of(self._policy.store)
+            if host is not None and host in figures.hosts(site):
+                self._say(path, f"the store is on {shown(host)}, a host that is probed as part "
+                          f"of {name}: it would be gone when it is needed")
+
+    def unused(self) -> None:
+        """What nothing refers to is either left over or forgotten."""
+        policy = self._policy
+        queues = policy.queues.values()
+        levers = [lever for queue in queues for lever in
+                  (queue.route, queue.intake, *queue.backlogs.values(),
+                   *queue.consumers.values()) if lever is not None]
+        used = {
+            "sites": {name for queue in queues
+                      for name in (queue.home, *queue.backups, *queue.normal)},
+            "dependencies": {name for site in policy.sites.values() for name in site.depends_on},
+            "providers": {lever.provider for lever in levers},
+        }
+        declared: Mapping[str, Mapping[str, object]] = {
+            "sites": policy.sites, "dependencies": policy.dependencies,
+            "providers": policy.providers}
+        nouns = {"sites": "site", "dependencies": "dependency", "providers": "provider"}
+        for group, names in declared.items():
+            for name in names:
+                if name not in used[group]:
+                    self._warn((group, name), f"{nouns[group]} {name} is used by nothing",
+                               key=True)
+        for site in policy.sites.values():
+            if not site.probes and any(queue.home == site.name for queue in queues):
+                self._warn(("sites", site.name), f"{site.name} has no probes: its state will "
+                           "always be unknown", key=True)
