@@ -36,12 +36,12 @@ class Journal:
         ended (its journal is closed), StoreError when the store cannot be written.
         """
         with self._db.transaction(f"journal {kind} in {stream}") as tx:
-            if stream != chain.AUTOMATION:
-                _require_open_run(tx, stream)
             if lease is not None:
                 if stream not in (chain.AUTOMATION, chain.run_stream(lease.run)):
                     raise CcfError(f"the lease of run {lease.run} is not for stream {stream}")
                 require_fence(tx, lease, not_done=f"{kind} was not written to {stream}")
+            elif stream != chain.AUTOMATION:
+                _require_open_run(tx, stream)
             return insert(tx, stream, kind, data, actor=actor, fence=lease.fence if lease else 0)
 
     def read(self, stream: str, after: int = 0) -> list[Record]:

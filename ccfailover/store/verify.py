@@ -35,6 +35,7 @@ class ChainCheck:
         self.hashes_wanted: dict[str, bool] = {}
         self._created: dict[str, Mapping[str, Any]] = {}
         self._ended: dict[str, Mapping[str, Any]] = {}
+        self._successors: dict[str, object] = {}
         self._numbers = 0
         self._fences: dict[str, int] = {}
 
@@ -71,6 +72,8 @@ class ChainCheck:
             self._chain_of_runs(place, body)
         elif seq == 1 and stream.startswith(chain.RUN_PREFIX):
             self._first_of_run(place, body, hash_)
+        elif body["kind"] == "run.superseded":
+            self._successors[stream] = body["data"].get("by")
         return str(stream)
 
     def finish(self) -> list[str]:
@@ -83,6 +86,10 @@ class ChainCheck:
                         self.say(f"{stream}: the chain of runs does not know this run")
             for run in self._created:
                 self._run_is_whole(run)
+            for stream, by in self._successors.items():
+                if by not in self._created:
+                    self.say(f"{stream}: superseded by {by!r}, which the chain of runs does not "
+                             "know")
         if self._unlisted:
             self.problems.append(f"and {self._unlisted} more")
         return self.problems
