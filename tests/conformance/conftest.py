@@ -1,0 +1,57 @@
+"""Real servers, started once, and the subjects that every test of the suite runs against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.conformance.subjects import (
+    TOKEN,
+    BacklogSubject,
+    HttpSubject,
+    RouteSubject,
+    SimulatedBacklog,
+    SimulatedRoute,
+    SqsSubject,
+)
+from tests.servers import start
+from tests.servers.weather import Weather
+
+
+@pytest.fixture(scope="session")
+def switch_port() -> Iterator[int]:
+    with start.switch(TOKEN) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def roto_port(require_server: Callable[[str], str]) -> Iterator[int]:
+    with start.roto(require_server("roto-server")) as port:
+        yield port
+
+
+@pytest.fixture(params=["http", "simulated"])
+def route_subject(request: pytest.FixtureRequest) -> Iterator[RouteSubject]:
+    if request.param == "simulated":
+        yield SimulatedRoute()
+        return
+    port = request.getfixturevalue("switch_port")
+    with Weather(port) as weather:
+        subject = HttpSubject(port, weather)
+        yield subject
+        subject.provider.close()
+
+
+@pytest.fixture(params=["sqs", "sqs.fifo", "simulated", "simulated.fifo"])
+def backlog_subject(request: pytest.FixtureRequest) -> Iterator[BacklogSubject]:
+    fifo = request.param.endswith(".fifo")
+    if request.param.startswith("simulated"):
+        yield SimulatedBacklog(fifo=fifo)
+        return
+    port = request.getfixturevalue("roto_port")
+    with Weather(port) as weather:
+        subject = SqsSubject(port, weather, fifo=fifo)
+        yield subject
+        subject.provider.close()
+        subject.client.close()
