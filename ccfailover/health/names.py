@@ -47,6 +47,6 @@ def _is_address(host: str) -> bool:
 def _addresses(name: str) -> tuple[str, ...]:
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # UnicodeError: a label too long or empty for IDNA
+    except (OSError, ValueError):  # ValueError: no name at all, such as one too long for IDNA
         return ()
     return tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))[:4]
