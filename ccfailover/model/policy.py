@@ -110,9 +110,14 @@ class LeverSpec:
 
 @dataclass(frozen=True)
 class Queue:
-    """`outsource`: never | overflow_only | allowed. `in_disaster`: allow | refuse: whether a
+    """One line of work on one channel.
+
+    `outsource`: never | overflow_only | allowed. `in_disaster`: allow | refuse: whether a
     failover (not an overflow) may take the work out although `outsource` says overflow_only.
-    `home_down`: message | callback | voicemail | hold: where the remainder goes."""
+    `home_down`: message | callback | voicemail | hold: where the remainder goes. `probes` watch
+    the queue at one site each (`params["site"]`): `verify` counts what the receiver itself answered.
+    `fields` are further fields of an item that `eligible` may name, each `text` or `number`.
+    """
 
     name: str
     channel: str
@@ -142,7 +147,9 @@ class Queue:
     licence_field: str | None = None
     increments: tuple[int, ...] = (100,)
     soak: float = 0.0
+    probes: tuple[ProbeSpec, ...] = ()
     max_item_bytes: int = 262_144
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     def backlog(self, site: str) -> LeverSpec | None:
         return self.backlogs.get(site)
@@ -184,7 +191,8 @@ class Policy:
     """`sha256` is of the file's bytes; `environment` is shown beside the name everywhere.
 
     `runbooks` maps names to recipe data that override or extend the built-in ones; `stale_after`
-    is how many probe intervals a reading stays usable. `store` is where the journal lives.
+    is how many probe intervals a reading stays usable. `store` is where the journal lives,
+    `store_location` the place it stands in, as far as the policy says so.
     """
 
     name: str
@@ -204,6 +212,7 @@ class Policy:
     runbooks: Mapping[str, Params]
     people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stale_after: float = 3.0
+    store_location: str | None = None
 
     @property
     def heading(self) -> str:
