@@ -49,7 +49,8 @@ class LocalCentre:
     """Servers `switch`, `hq`, `acme`, `callback`, `queues` (and `queues_acme`), by these names.
 
     Usable as a context manager. Each centre has free ports and random queue names of its own:
-    several run side by side. Not for several threads at once, but for any thread.
+    several run side by side. Asking is safe from any thread; start, kill, restart and stop are
+    for one at a time.
     """
 
     def __init__(self, directory: Path, settings: CentreSettings | None = None, *,

@@ -113,7 +113,7 @@ def test_a_frozen_site_loses_contacts_by_time_out(start: Start, wait_until: Wait
 
 
 def test_intake_loses_no_application(start: Start, wait_until: Wait) -> None:
-    """Across a dead destination, a killed switch and a shift, each arrives; twice only if listed."""
+    """Across a dead destination, a killed switch and a shift, each arrives; twice if listed."""
     centre = start(contacts_per_second=0, consumers="closed")
     rows = list(generate(60, 3))
     for row in rows[:20]:
@@ -173,7 +173,7 @@ def test_intake_holds_while_a_site_has_lost_its_queue(start: Start, wait_until: 
 
 def test_the_gate_holds_and_releases_the_consumers(start: Start, wait_until: Wait) -> None:
     """Closed: nothing is taken, and what was in hand is given back at once. Open: all is done."""
-    centre = start(contacts_per_second=0, hq_rate=20.0, visibility=60)
+    centre = start(contacts_per_second=0, hq_rate=40.0, visibility=60)
     rows = list(generate(40, 9))
     centre.seed(rows)
     wait_until(lambda: len(centre.completed("hq")) >= 3)

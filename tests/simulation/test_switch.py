@@ -124,6 +124,9 @@ def test_nonsense_requests_get_an_answer(centre: LocalCentre) -> None:
     assert status("GET", f"{ROUTE}/log?since=yesterday") == 400
     assert status("POST", "/intake/applications", b"not json") == 400
     assert status("PUT", ROUTE, b'{"a": "' + b"x" * 400_000 + b'"}') in (413, None)
+    for body in (b'{"uli": "' + b"x" * 250_000 + b'"}', '{"uli": "A"}'.encode("utf-16")):
+        assert status("POST", "/intake/applications", body) in (400, 413)
+    assert centre.get("switch", "/routes/applications/counts")["waiting"] == 0
     assert shares(centre) == {"hq": 100}
 
 

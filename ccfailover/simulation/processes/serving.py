@@ -41,7 +41,7 @@ class Request:
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises Refusal 400 for anything else."""
         try:
-            value = json.loads(self.body)
+            value = json.loads(self.body.decode("utf-8"))
         except (ValueError, RecursionError):
             raise Refusal(400, "the body is not JSON") from None
         if not isinstance(value, dict):

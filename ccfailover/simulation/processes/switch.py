@@ -40,6 +40,9 @@ from ccfailover.simulation.processes.serving import (
 from ccfailover.simulation.processes.stream import MAX_RATE, Stream
 from ccfailover.simulation.processes.switchboard import Switchboard
 
+MAX_APPLICATION = 200_000
+"""Bytes; an SQS message, attributes included, has at most 262,144."""
+
 
 class Switch:
     """Routes by name. Raises ValueError when the configuration makes no sense."""
@@ -156,11 +159,14 @@ class Switch:
         return Reply(200, {"rate": float(rate)})
 
     def _submit(self, name: str, request: Request) -> Reply:
-        request.json()
+        # Written anew in ASCII, and small enough: what is promised can be put into any queue.
+        body = json.dumps(request.json()).encode()
+        if len(body) > MAX_APPLICATION:
+            raise Refusal(413, f"an application has at most {MAX_APPLICATION} bytes")
         key = request.header("idempotency-key") or secrets.token_hex(16)
         if len(key) > 100:
             raise Refusal(400, "Idempotency-Key has at most 100 characters")
-        fresh = self._intakes[name].submit(key, request.body)
+        fresh = self._intakes[name].submit(key, body)
         return Reply(202 if fresh else 200, {"key": key, "duplicate": not fresh})
 
 
