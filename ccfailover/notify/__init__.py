@@ -1,1 +1,1 @@
-"""Filled in by its owner."""
+"""Telling people: messages go into the store's outbox first, and out through Apprise."""

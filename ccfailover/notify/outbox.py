@@ -1,0 +1,105 @@
+"""What people are told of a run or a decision: words and ids, never a borrower's data.
+
+A message is put into the store's outbox beside the event that it tells of, and another process
+delivers it: a dead mail server never holds up a failover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ccfailover.model.health import Decision
+from ccfailover.model.plan import Mode
+from ccfailover.store import Store
+
+MOST_CHARACTERS = 2000
+"""A body is cut there: some receivers take no more, and nobody reads more at night."""
+
+_RUN_EVENTS = {
+    "planned": ("is planned", "ccfailover runs show {run}"),
+    "started": ("has started", "ccfailover runs watch {run}"),
+    "resumed": ("goes on", "ccfailover runs watch {run}"),
+    "approval_wanted": ("waits for an approval", "ccfailover approve {run}"),
+    "paused": ("is paused and needs a person", "ccfailover resume {run} | rollback {run}"),
+    "interrupted": ("was interrupted and needs a person",
+                    "ccfailover resume {run} | rollback {run}"),
+    "stuck": ("is stuck and needs a person", "ccfailover runs show {run}"),
+    "rolling_back": ("is being rolled back", "ccfailover runs watch {run}"),
+    "rolled_back": ("was rolled back", "ccfailover status"),
+    "succeeded": ("succeeded", "ccfailover report {run}"),
+    "succeeded_with_exceptions": ("succeeded with exceptions", "ccfailover report {run}"),
+    "aborted": ("was aborted", "ccfailover runs show {run}"),
+    "superseded": ("was superseded by another run", "ccfailover runs show {run}"),
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    """`key` makes it one message, however often it is enqueued; `event` is `run.paused` …"""
+
+    key: str
+    event: str
+    title: str
+    body: str
+
+    def enqueue(self, store: Store) -> bool:
+        """Keep it until it is sent. False: it was there already. Raises StoreError."""
+        return store.enqueue(self.key, self.event, self.title, self.body)
+
+
+class Messages:
+    """Builds messages; `heading` is the policy's (name, environment and hash)."""
+
+    def __init__(self, heading: str) -> None:
+        self._heading = heading
+
+    def run(
+        self,
+        event: str,
+        *,
+        run: str,
+        runbook: str,
+        subject: str,
+        mode: Mode,
+        head: tuple[int, str],
+        details: Sequence[str] = (),
+    ) -> Message:
+        """One event of a run. `head` (seq, hash) is the journal's when it happened.
+
+        `details` are sentences with ids and counts only. A run that pauses twice is told of
+        twice (`head` differs); the same pause enqueued again is the same message.
+        """
+        what, command = _RUN_EVENTS.get(event, (event.replace("_", " "), "ccfailover status"))
+        drill = "" if mode is Mode.REAL else f"DRILL ({mode.value}): "
+        lines = [self._heading, *details, f"NEXT: {command.format(run=run)}"]
+        return Message(
+            key=f"{run}/{event}/{head[0]}", event=f"run.{event}",
+            title=_line(f"{drill}{runbook} {subject} {what}: run {run}", 200),
+            body=_body(lines, head))
+
+    def decision(self, decision: Decision, *, head: tuple[int, str]) -> Message:
+        """A trigger's condition has held; `head` is that of the stream `automation`."""
+        lines = [self._heading, *decision.reasons,
+                 *(f"not by itself, because {blocker}" for blocker in decision.blockers),
+                 "NEXT: ccfailover status"]
+        what = {"advise": "is advised", "approve": "waits for an approval",
+                "execute": "is due and runs by itself"}.get(decision.action, decision.action)
+        return Message(
+            key=f"decision/{decision.trigger}/{decision.since}",
+            event=f"decision.{decision.action}",
+            title=_line(f"{decision.runbook} {decision.subject} {what}: {decision.trigger}", 200),
+            body=_body(lines, head))
+
+
+def _body(lines: Sequence[str], head: tuple[int, str]) -> str:
+    """The head hash comes last and is never cut off: it is what proves the journal's end."""
+    tail = f"journal head {head[0]}:{head[1]}"
+    text = "\n".join(_line(line, 500) for line in lines if line)
+    return f"{text[: MOST_CHARACTERS - len(tail) - 1]}\n{tail}"
+
+
+def _line(text: str, most: int) -> str:
+    """One line, no control characters: text from outside must not forge a second message."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
