@@ -33,7 +33,6 @@ class QueuePlan(NamedTuple):
     queue: Queue
     before: Shares | None
     after: Shares
-    moves: tuple[tuple[str, str], ...] = ()
     cost_per_hour: Decimal = Decimal(0)
     untouched: bool = False
 
