@@ -1,1 +1,1 @@
-"""Filled in by its owner."""
+"""Runbook → Plan → Run: recipes, planning, the engine and its driver."""

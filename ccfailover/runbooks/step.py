@@ -13,8 +13,10 @@ from enum import Enum
 from typing import ClassVar, Protocol
 
 from ccfailover.model.capabilities import Capabilities
-from ccfailover.model.plan import Json, Mode, StepSpec
-from ccfailover.model.policy import LeverSpec, Policy, Queue
+from ccfailover.model.health import Reading
+from ccfailover.model.journal import Lease, Record
+from ccfailover.model.plan import Json, Mode, Plan, StepSpec
+from ccfailover.model.policy import LeverSpec, Policy, ProbeSpec, Queue
 from ccfailover.model.shares import Shares
 from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
 from ccfailover.runtime import Runtime
@@ -31,11 +33,18 @@ class Truth(str, Enum):
 
 @dataclass(frozen=True)
 class Observed:
-    """`detail` is a sentence; `data` goes into the journal (ids and counts, no borrower data)."""
+    """What the world says of a step's aim.
+
+    `detail` is a sentence; `data` goes into the journal (ids and counts, no borrower data).
+    `final` says that waiting longer will not help. `exceptions` are what a person must know
+    although the step succeeded: with one of them a run is never plainly "succeeded".
+    """
 
     truth: Truth
     detail: str
     data: Mapping[str, Json] | None = None
+    final: bool = False
+    exceptions: tuple[str, ...] = ()
 
 
 class Levers(Protocol):
@@ -62,15 +71,18 @@ class StepContext:
     run: str
     key: str
     mode: Mode
+    plan: Plan
     policy: Policy
     levers: Levers
     store: Store
     runtime: Runtime
-    deadline: float
     stop: Callable[[], bool]
     progress: Callable[[int, int | None, str], None]
     check_fence: Callable[[], None]
     site_state: Callable[[str], str]
+    observe: Callable[[ProbeSpec], Reading]
+    records: Callable[[], Sequence[Record]]
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True)
@@ -124,13 +136,20 @@ class Step(ABC):
         """Is the aim met? Raises ProviderError only for `Unavailable`/`Rejected` reads, which
         the engine takes as UNKNOWN."""
 
-    def apply(self, snapshot: Json) -> None:
-        """Do it. Called only when `holds` did not say YES, and never in a shadow drill."""
+    def apply(self, snapshot: Json) -> bool:
+        """Do it, for at most `spec.timeout` seconds; False: there is more to do, call again.
+
+        Called only when `holds` did not say YES, and never in a shadow drill. Raises
+        ProviderError; Refused when the move must not be made.
+        """
+        return True
 
     def undo_holds(self, snapshot: Json) -> Observed:
         """Is the world as it was before the step (or is there nothing to undo)?"""
         return Observed(Truth.YES, "nothing to undo")
 
-    def undo(self, snapshot: Json) -> None:
+    def undo(self, snapshot: Json) -> bool:
         """Bring back what `snapshot` says. Raises Refused when that would do harm (a site that
-        is down, a lever that someone else has changed since): the rollback pauses then."""
+        is down, a lever that someone else has changed since): the rollback pauses then. False:
+        there is more to do, call again."""
+        return True

@@ -141,17 +141,29 @@ class Leases:
             tx.execute("UPDATE run SET holder = NULL, expires_at = 0 WHERE id = :run",
                        {"run": lease.run})
 
+    def lapse(self, lease: Lease) -> None:
+        """Let go of an unfinished run: it keeps its scope, and anyone may take it up at once.
+
+        Raises Fenced when the lease is not ours any more."""
+        with self._db.transaction(f"let go of run {lease.run}") as tx:
+            require_fence(tx, lease, not_done="nothing was let go")
+            tx.execute("UPDATE run SET holder = NULL, expires_at = :now WHERE id = :run",
+                       {"run": lease.run, "now": tx.now})
+
     def leases(self) -> list[Lease]:
-        """One per unfinished run, by number, also those whose time has run out."""
+        """One per unfinished run, by number, also those whose time has run out.
+
+        The holder of a run that was let go is empty."""
         rows = self._db.query(
             "SELECT r.id, r.fence, r.holder, r.since, r.expires_at, s.name FROM run r "
             "LEFT JOIN scope s ON s.run = r.id "
-            "WHERE r.ended IS NULL AND r.holder IS NOT NULL ORDER BY r.number, s.name"
+            "WHERE r.ended IS NULL ORDER BY r.number, s.name"
         )
         found: dict[str, Lease] = {}
         for run, fence, held, since, expires, scope in rows:
             with self._db.readable():
-                lease = found.get(run) or Lease(run, fence, (), json.loads(held), since, expires)
+                holder_ = json.loads(held) if held else {}
+                lease = found.get(run) or Lease(run, fence, (), holder_, since, expires)
             added = (scope,) if scope is not None else ()
             found[run] = replace(lease, scopes=lease.scopes + added)
         return list(found.values())

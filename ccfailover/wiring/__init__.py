@@ -1,1 +1,1 @@
-"""Filled in by its owner."""
+"""The only place where a name in a policy becomes an object."""

@@ -1,1 +1,1 @@
-"""Filled in by its owner."""
+"""The steps, one a file; only `wiring.kinds` imports them."""

@@ -1,0 +1,5 @@
+"""`python -m ccfailover`."""
+
+from ccfailover.commands import main
+
+main()

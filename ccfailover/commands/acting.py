@@ -1,0 +1,183 @@
+"""What every verb that moves work does: show before and after, ask, run, say how it ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ccfailover.commands.common import console, desk_for, print_json, shares_text, table
+from ccfailover.commands.live import Ticker
+from ccfailover.errors import Exit, UsageError
+from ccfailover.model.plan import Mode, Plan
+from ccfailover.operations import prepare as preparing
+from ccfailover.operations import runs
+from ccfailover.operations.prepare import Prepared
+
+if TYPE_CHECKING:
+    from ccfailover.operations.desk import Desk
+    from ccfailover.runbooks.drive import Driver
+    from ccfailover.runbooks.plan import Request
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def acting_options(fn: F) -> F:
+    """The options of every verb that makes and runs a plan."""
+    for option in (
+        click.option("--override", "override", multiple=True, metavar="GUARD",
+                     help="Beat this soft guard; needs --override-reason."),
+        click.option("--override-reason", default="", metavar="TEXT"),
+        click.option("--supersede", metavar="RUN", help="Take over an unfinished run's scope."),
+        click.option("--yes", is_flag=True, help="Do not ask. Without a terminal it needs --plan."),
+        click.option("--plan", "wanted", metavar="HASH|FILE",
+                     help="Run only if this plan, made before, still fits."),
+    ):
+        fn = option(fn)
+    return fn
+
+
+def overrides(names: tuple[str, ...], reason: str) -> dict[str, str]:
+    if names and not reason.strip():
+        raise UsageError("an override needs a reason", not_done="nothing was moved",
+                         hint='--override-reason "agreed with the duty manager"')
+    return {name: reason for name in names}
+
+
+def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
+        as_json: bool) -> int:
+    """Plan, show, ask, run. The exit code is the run's."""
+    desk = desk_for(policy)
+    prepared = preparing.prepare(desk, request)
+    if wanted is not None:
+        preparing.agreed(desk, prepared, _made(desk, wanted))
+    if not as_json:
+        show_plan(desk, prepared)
+    if prepared.refusal is not None:
+        raise prepared.refusal
+    how = _confirmed(desk, prepared, yes=yes, wanted=wanted)
+    with ticking(as_json) as watcher, stoppable() as on_driver:
+        outcome = runs.start(desk, prepared, confirmed=how, watcher=watcher,
+                             on_driver=on_driver)
+    return conclude(desk, outcome, as_json=as_json)
+
+
+def _made(desk: Desk, wanted: str) -> Plan:
+    path = Path(wanted)
+    if not path.is_file():
+        return preparing.saved_plan(desk, wanted)
+    if path.stat().st_size > 4_000_000:
+        raise UsageError(f"{wanted} is too large for a plan", not_done="nothing was moved")
+    try:
+        data = json.loads(path.read_text())
+        plan = Plan.from_json(data["plan"])
+        said = data["hash"]
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{wanted} is not a saved plan", not_done="nothing was moved",
+                         hint="ccfailover plan … --out FILE") from None
+    if said != plan.hash:
+        raise UsageError(f"{wanted} was changed after it was made: its hash is {plan.hash}, "
+                         f"it says {said}", not_done="nothing was moved")
+    return plan
+
+
+def _confirmed(desk: Desk, prepared: Prepared, *, yes: bool, wanted: str | None) -> str:
+    if prepared.plan.mode is not Mode.REAL:
+        return "a drill needs no confirmation"
+    if sys.stdin.isatty() and not yes:
+        click.confirm(f"{desk.policy.heading}: {prepared.plan.runbook} "
+                      f"{prepared.plan.subject} as shown?", abort=True, err=True)
+        return "asked at the terminal"
+    if yes and (wanted is not None or sys.stdin.isatty()):
+        return f"--yes --plan {prepared.plan.hash}" if wanted else "--yes at the terminal"
+    raise UsageError(
+        "there is no terminal to ask at", not_done="nothing was moved",
+        hint=f"if the plan is right: --yes --plan {_kept(desk, prepared)}")
+
+
+def _kept(desk: Desk, prepared: Prepared) -> str:
+    preparing.save_plan(desk, prepared)
+    return prepared.plan.hash
+
+
+def show_plan(desk: Desk, prepared: Prepared) -> None:
+    """Heading, before and after per queue, findings, steps: on stderr-free stdout, for reading."""
+    plan = prepared.plan
+    stamp = "" if plan.mode is Mode.REAL else "DRILL (writes nothing outside)  "
+    click.echo(f"{stamp}{desk.policy.heading}  {plan.runbook} {plan.subject}  plan {plan.hash}")
+    table("", ("queue", "now", "after"), [
+        (name, shares_text(plan.shares_before.get(name)), shares_text(after))
+        for name, after in plan.shares_after.items()
+    ])
+    for finding in plan.findings:
+        where = f"{finding.queue}: " if finding.queue else ""
+        overridden = finding.guard in plan.overrides and finding.level == "soft"
+        level = "OVERRIDDEN" if overridden else finding.level.upper()
+        click.echo(f"  {level:9} {where}{finding.sentence} [{finding.guard}]")
+    if plan.cost_per_hour not in ("0", "0.00"):
+        click.echo(f"  cost      {plan.cost_per_hour} {desk.policy.currency} an hour")
+    for branch in plan.all_branches():
+        for step in branch.steps:
+            click.echo(f"  · {step.id}: {step.title}")
+
+
+@contextmanager
+def ticking(as_json: bool) -> Iterator[Ticker]:
+    """Progress on stderr; a live line at a terminal, plain lines without one."""
+    ticker = Ticker(console(err=True), quiet=as_json)
+    try:
+        yield ticker
+    finally:
+        ticker.close()
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[Driver], None]]:
+    """^C once: stop at the next safe point. Twice: stop now, and the journal says in doubt."""
+    driving: list[Driver] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if not driving or on_signal.asked:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+        on_signal.asked = True  # type: ignore[attr-defined]
+        click.echo("Stopping at the next safe point; ^C again stops now.", err=True)
+        driving[0].stop()
+
+    on_signal.asked = False  # type: ignore[attr-defined]
+    former = {number: signal.signal(number, on_signal)
+              for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield driving.append
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def conclude(desk: Desk, outcome: runs.RunOutcome, *, as_json: bool) -> int:
+    """Say how the run ended, in one place for every verb."""
+    from ccfailover.operations.describe import run_facts
+
+    facts = run_facts(desk, outcome.run, outcome.state)
+    if as_json:
+        print_json(facts)
+        return int(outcome.exit)
+    click.echo(f"run {outcome.run.id}: {outcome.state.value.replace('_', ' ')}")
+    for line in facts["exceptions"]:
+        click.echo(f"  exception: {line}")
+    for line in facts["problems"]:
+        click.echo(f"  {line}")
+    click.echo(f"NEXT: {facts['next']}")
+    return int(outcome.exit)
+
+
+def finish(code: int) -> None:
+    """Leave with an exit code of ours; 0 is returned, so that click goes on as usual."""
+    if code != Exit.DONE:
+        raise click.exceptions.Exit(code)

@@ -1,0 +1,98 @@
+"""What the verbs share: options, the desk, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ccfailover.model.shares import Shares
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from ccfailover.operations.desk import Desk
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def policy_option(fn: F) -> F:
+    return click.option("--policy", metavar="FILE", help="The policy; else $CCFAILOVER_POLICY, "
+                        "else /etc/ccfailover/policy.yaml.")(fn)
+
+
+def json_option(fn: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")(fn)
+
+
+def reason_option(fn: F) -> F:
+    return click.option("--reason", default="", metavar="TEXT",
+                        help="Why; goes into the journal and every report.")(fn)
+
+
+def desk_for(policy: str | None, *, validate: bool = True) -> Desk:
+    from ccfailover.wiring.assemble import assemble
+
+    return assemble(policy, validate=validate)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False))
+
+
+def console(*, err: bool = False) -> Console:
+    """A rich console; without a terminal it is 100 columns wide and has no colour."""
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    return Console(stderr=err, highlight=False, width=None if stream.isatty() else 100)
+
+
+def shares_text(parts: Mapping[str, int] | Shares | None) -> str:
+    if parts is None:
+        return "unknown"
+    return str(parts if isinstance(parts, Shares) else Shares(parts))
+
+
+def clock(at: int | None) -> str:
+    """An instant for people: UTC, to the second."""
+    if at is None:
+        return "–"
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def ago(at: int | None, now: int) -> str:
+    """`12 s ago`, `5 min ago`, `3 h ago`, `never`."""
+    if at is None:
+        return "never"
+    return f"{span((now - at) / 1_000_000)} ago"
+
+
+def span(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {name}".replace(".0 ", " ")
+    return f"{seconds:.0f} s"
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A rich table on stdout; text in it is never taken for markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    console().print(shown)

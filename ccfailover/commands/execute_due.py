@@ -1,0 +1,41 @@
+"""`ccfailover execute-due`"""
+
+from __future__ import annotations
+
+import click
+
+from ccfailover.commands.acting import finish
+from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
+
+
+@click.command(epilog="Example: * * * * * ccfailover check --quiet; ccfailover execute-due")
+@policy_option
+@json_option
+def command(policy: str | None, as_json: bool) -> None:
+    """Run what the policy lets run by itself; for cron.
+
+    A trigger with `mode: automatic` whose condition held long enough is run here, not in
+    `check`. What it rests on is looked at again first. Also delivers waiting messages.
+    """
+    from ccfailover.operations.execute_due import execute_due
+    from ccfailover.operations.outbox import deliver_waiting
+
+    desk = desk_for(policy)
+    done = execute_due(desk)
+    sent = deliver_waiting(desk)
+    facts = [{
+        "trigger": one.decision.trigger, "runbook": one.decision.runbook,
+        "subject": one.decision.subject,
+        "run": one.outcome.run.id if one.outcome else None,
+        "state": one.outcome.state.value if one.outcome else None,
+        "why_not": str(one.why_not) if one.why_not else None,
+    } for one in done]
+    if as_json:
+        print_json({"executed": facts, "messages": sent})
+    for fact in [] if as_json else facts:
+        ended = fact["state"] or f"not run: {fact['why_not']}"
+        click.echo(f"{fact['trigger']}: {fact['runbook']} {fact['subject']}: "
+                   f"{fact['run'] or '–'} {ended}")
+    worst = [int(one.outcome.exit) for one in done if one.outcome]
+    worst += [int(one.why_not.exit_code) for one in done if one.why_not]
+    finish(max(worst, default=0))

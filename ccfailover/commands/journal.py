@@ -1,0 +1,74 @@
+"""`ccfailover journal export|log|verify`"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ccfailover.commands.acting import finish
+from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
+from ccfailover.errors import Exit, UsageError
+
+
+@click.group(epilog="Example: ccfailover journal export > journal.jsonl")
+def command() -> None:
+    """Export the journal, and verify it, offline if need be."""
+
+
+@command.command(epilog="Example: ccfailover journal export r17 > r17.jsonl")
+@click.argument("run", required=False)
+@policy_option
+def export(run: str | None, policy: str | None) -> None:
+    """Write the journal as JSON lines to stdout: all of it, or one run's."""
+    desk = desk_for(policy, validate=False)
+    streams = ["runs", f"run:{desk.store.find_run(run)}"] if run else None
+    for line in desk.store.export(streams):
+        sys.stdout.write(line.rstrip("\n") + "\n")
+
+
+@command.command(epilog="Example: ccfailover journal log r17")
+@click.argument("run", required=False)
+@policy_option
+@json_option
+def log(run: str | None, policy: str | None, as_json: bool) -> None:
+    """Show journal events as log lines: a run's, or what automation did."""
+    from ccfailover.commands.logs import lines
+
+    desk = desk_for(policy, validate=False)
+    stream = f"run:{desk.store.find_run(run)}" if run else "automation"
+    for line in lines(desk.store.read(stream), as_json=as_json, colours=sys.stdout.isatty()):
+        click.echo(line)
+
+
+@command.command(epilog="""\b
+Examples:
+  ccfailover journal verify                          the store in use
+  ccfailover journal verify journal.jsonl --head H   an exported file, anywhere, without a policy""")
+@click.argument("file", required=False, type=click.Path(dir_okay=False))
+@click.option("--head", metavar="HASH", help="The head hash that a report or message told.")
+@policy_option
+@json_option
+def verify(file: str | None, head: str | None, policy: str | None, as_json: bool) -> None:
+    """Check every hash, chain and number; exit 8 when anything was changed."""
+    if file is not None:
+        from ccfailover.store.verify import verify_export
+
+        try:
+            with Path(file).open("rb") as lines:
+                problems = verify_export(lines, head=head)
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}",
+                             not_done="nothing was verified") from None
+        subject = file
+    else:
+        desk = desk_for(policy, validate=False)
+        problems, subject = desk.store.verify(), desk.store.path
+    if as_json:
+        print_json({"subject": subject, "intact": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            click.echo(problem)
+        click.echo(f"{subject}: " + ("CHANGED, or damaged" if problems else "intact"))
+    finish(int(Exit.UNKNOWN if problems else Exit.DONE))

@@ -1,0 +1,19 @@
+"""`ccfailover note RUN TEXT`"""
+
+from __future__ import annotations
+
+import click
+
+from ccfailover.commands.common import desk_for, policy_option
+
+
+@click.command(epilog="Example: ccfailover note r17 'carrier ticket 4711'")
+@click.argument("run")
+@click.argument("text")
+@policy_option
+def command(run: str, text: str, policy: str | None) -> None:
+    """Write a remark into a run's journal."""
+    from ccfailover.operations import runs
+
+    found = runs.note(desk_for(policy), run, text)
+    click.echo(f"noted in run {found.id}")

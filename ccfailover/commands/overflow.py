@@ -1,0 +1,29 @@
+"""`ccfailover overflow QUEUE`"""
+
+from __future__ import annotations
+
+import click
+
+from ccfailover.commands.acting import act, acting_options, finish, overrides
+from ccfailover.commands.common import json_option, policy_option, reason_option
+
+
+@click.command(epilog="Example: ccfailover overflow applications --to acme --reason peak")
+@click.argument("queue")
+@click.option("--to", multiple=True, metavar="SITE", help="Only to this site; may be repeated.")
+@click.option("--percent", type=click.IntRange(1, 100),
+              help="This part of the queue; else what home cannot serve within target.")
+@reason_option
+@acting_options
+@policy_option
+@json_option
+def command(queue: str, to: tuple[str, ...], percent: int | None, reason: str,
+            override: tuple[str, ...], override_reason: str, supersede: str | None, yes: bool,
+            wanted: str | None, policy: str | None, as_json: bool) -> None:
+    """Move a healthy but overloaded queue's surplus to its backups."""
+    from ccfailover.runbooks.plan import Request
+
+    finish(act(policy, Request(
+        runbook="overflow", subject=queue, reason=reason, to=to, percent=percent,
+        overrides=overrides(override, override_reason), supersedes=supersede,
+    ), yes=yes, wanted=wanted, as_json=as_json))

@@ -1,0 +1,45 @@
+"""`ccfailover resume [RUN]`"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ccfailover.commands.acting import conclude, finish, stoppable, ticking
+from ccfailover.commands.common import desk_for, json_option, policy_option
+from ccfailover.errors import UsageError
+
+
+@click.command(epilog="Example: ccfailover resume r17")
+@click.argument("run", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@policy_option
+@json_option
+def command(run: str | None, yes: bool, policy: str | None, as_json: bool) -> None:
+    """Carry an interrupted or paused run on.
+
+    The step that was in doubt is looked at before it is done again. RUN defaults to the only
+    open run.
+    """
+    from ccfailover.operations import runs
+
+    desk = desk_for(policy)
+    found = runs.load(desk, run)
+    how = ask(f"{desk.policy.heading}: resume {found.id} ({found.plan.runbook} "
+              f"{found.plan.subject})?", yes=yes)
+    with ticking(as_json) as watcher, stoppable() as on_driver:
+        outcome = runs.resume(desk, found.id, confirmed=how, watcher=watcher,
+                              on_driver=on_driver)
+    finish(conclude(desk, outcome, as_json=as_json))
+
+
+def ask(question: str, *, yes: bool) -> str:
+    """How the person confirmed. Raises UsageError without a terminal and without --yes."""
+    if yes:
+        return "--yes"
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask at", not_done="nothing was done",
+                         hint="--yes, if you mean it")
+    click.confirm(question, abort=True, err=True)
+    return "asked at the terminal"

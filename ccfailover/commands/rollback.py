@@ -1,0 +1,32 @@
+"""`ccfailover rollback [RUN]`"""
+
+from __future__ import annotations
+
+import click
+
+from ccfailover.commands.acting import conclude, finish, stoppable, ticking
+from ccfailover.commands.common import desk_for, json_option, policy_option, reason_option
+from ccfailover.commands.resume import ask
+
+
+@click.command(epilog="Example: ccfailover rollback r17 --reason 'wrong site'")
+@click.argument("run", required=False)
+@reason_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@policy_option
+@json_option
+def command(run: str | None, reason: str, yes: bool, policy: str | None, as_json: bool) -> None:
+    """Undo what a run did, from its first snapshots.
+
+    Only what was done is undone, in reverse; work goes back to no site that is down or unknown.
+    RUN defaults to the only open run.
+    """
+    from ccfailover.operations import runs
+
+    desk = desk_for(policy)
+    found = runs.load(desk, run)
+    ask(f"{desk.policy.heading}: roll {found.id} back?", yes=yes)
+    with ticking(as_json) as watcher, stoppable() as on_driver:
+        outcome = runs.rollback(desk, found.id, reason=reason or "not given", watcher=watcher,
+                                on_driver=on_driver)
+    finish(conclude(desk, outcome, as_json=as_json))

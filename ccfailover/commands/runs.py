@@ -1,0 +1,95 @@
+"""`ccfailover runs list|show|watch`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ccfailover.commands.common import clock, desk_for, json_option, policy_option, print_json
+from ccfailover.commands.common import span, table
+
+
+@click.group(epilog="Example: ccfailover runs show r17")
+def command() -> None:
+    """List, show and watch runs."""
+
+
+@command.command("list", epilog="Example: ccfailover runs list --json")
+@policy_option
+@json_option
+def list_(policy: str | None, as_json: bool) -> None:
+    """Every run and drill, the newest first."""
+    from ccfailover.operations import runs
+    from ccfailover.operations.describe import run_facts
+
+    desk = desk_for(policy, validate=False)
+    facts = []
+    for run_id in reversed(desk.store.run_ids()):
+        run = runs.load(desk, run_id)
+        facts.append(run_facts(desk, run, runs.state_of(desk, run)))
+    if as_json:
+        print_json(facts)
+        return
+    table("", ("run", "when", "what", "state", "by", "reason"), [
+        (fact["run"], clock(fact["planned_at"]),
+         ("DRILL " if fact["drill"] else "") + f"{fact['runbook']} {fact['subject']}",
+         fact["state"].replace("_", " "), fact["by"], fact["reason"])
+        for fact in facts
+    ])
+
+
+@command.command(epilog="Example: ccfailover runs show r17")
+@click.argument("run", required=False)
+@policy_option
+@json_option
+def show(run: str | None, policy: str | None, as_json: bool) -> None:
+    """One run, step by step. RUN defaults to the only open run."""
+    facts = _facts(policy, run)
+    if as_json:
+        print_json(facts)
+    else:
+        _show(facts)
+
+
+@command.command(epilog="Example: ccfailover runs watch r17")
+@click.argument("run", required=False)
+@policy_option
+def watch(run: str | None, policy: str | None) -> None:
+    """Follow a run from another terminal until it stops."""
+    from ccfailover.operations import runs
+    from ccfailover.operations.describe import run_facts
+
+    desk = desk_for(policy, validate=False)
+    name = runs.load(desk, run).id
+    while True:
+        found = runs.load(desk, name)
+        state = runs.state_of(desk, found)
+        click.clear()
+        _show(run_facts(desk, found, state))
+        if state.value not in ("running", "rolling_back", "planned"):
+            return
+        desk.runtime.sleep(1.0)
+
+
+def _facts(policy: str | None, run: str | None) -> dict[str, Any]:
+    from ccfailover.operations import runs
+    from ccfailover.operations.describe import run_facts
+
+    desk = desk_for(policy, validate=False)
+    found = runs.load(desk, run)
+    return run_facts(desk, found, runs.state_of(desk, found))
+
+
+def _show(facts: dict[str, Any]) -> None:
+    drill = "DRILL  " if facts["drill"] else ""
+    click.echo(f"{drill}{facts['policy']}   run {facts['run']}: {facts['runbook']} "
+               f"{facts['subject']}, {facts['state'].upper().replace('_', ' ')}, "
+               f"{span(facts['seconds'])}, by {facts['by']}: {facts['reason']}")
+    table("", ("step", "status", "what", "seen"), [
+        (step["id"], step["status"] + (f" ×{step['attempts']}" if step["attempts"] > 1 else ""),
+         step["title"], step["reason"]) for step in facts["steps"]
+    ])
+    for line in facts["exceptions"]:
+        click.echo(f"  exception: {line}")
+    click.echo(f"NEXT: {facts['next']}")

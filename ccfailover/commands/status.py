@@ -1,0 +1,77 @@
+"""`ccfailover status`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ccfailover.commands.common import ago, desk_for, json_option, policy_option, print_json
+from ccfailover.commands.common import shares_text, span, table
+
+_STATES = {"healthy": "✓ healthy", "degraded": "! degraded", "down": "✗ DOWN",
+           "unknown": "? unknown"}
+
+
+@click.command(epilog="Example: ccfailover status --probe")
+@click.option("--probe", is_flag=True, help="Look now (at most 5 s), do not rely on the last check.")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds until ^C.")
+@policy_option
+@json_option
+def command(probe: bool, watch: bool, policy: str | None, as_json: bool) -> None:
+    """What is where, who moved it, and what to do now."""
+    from ccfailover.operations.status import status
+
+    desk = desk_for(policy, validate=False)
+    while True:
+        facts = status(desk, probe=probe).facts
+        if as_json:
+            print_json(facts)
+        else:
+            if watch:
+                click.clear()
+            show(facts)
+        if not watch:
+            return
+        desk.runtime.sleep(2.0)
+
+
+def show(facts: dict[str, Any]) -> None:
+    """The table that a tired person can read: marks and words, colour never the only signal."""
+    click.echo(f"{facts['policy']}   observed {ago(facts['observed_at'], facts['at'])}")
+    table("", ("site", "state", "since", "why"), [
+        (row["site"] + ("" if row["in_house"] else " (outsourced)"),
+         _STATES[row["state"]] + ("" if row["open"] else ", closed"),
+         ago(row["since"], facts["at"]) if row["since"] else "–", row["reason"])
+        for row in facts["sites"]
+    ])
+    table("", ("queue", "normal", "expected", "actual", "waiting", "oldest", "moved by"), [
+        (row["queue"], shares_text(row["normal"]), shares_text(row["expected"]),
+         shares_text(row["actual"]) + ("  ≠ DRIFT" if row["drift"] else ""),
+         _by_site(row["depth"]), _ages(row["oldest_s"]), row["moved_by"] or "–")
+        for row in facts["queues"]
+    ])
+    for row in facts["dependencies"]:
+        if row["state"] != "healthy":
+            click.echo(f"  dependency {row['dependency']} {_STATES[row['state']]}: {row['reason']}")
+    for run in facts["runs"]:
+        drill = "DRILL " if run["drill"] else ""
+        click.echo(f"  {drill}run {run['run']} {run['runbook']} {run['subject']}: "
+                   f"{run['state'].upper()}, by {run['by']}, {run['reason']}")
+    off = facts["automation"]
+    if off["off_until"]:
+        click.echo(f"  automation is OFF, by {off['by']}: {off['reason']}")
+    click.echo(f"NEXT: {facts['next']}")
+
+
+def _by_site(depth: dict[str, int | None]) -> str:
+    if not depth:
+        return "–"
+    return " · ".join(f"{site} {'unknown' if n is None else n}" for site, n in depth.items())
+
+
+def _ages(ages: dict[str, float | None]) -> str:
+    known = [age for age in ages.values() if age is not None]
+    if not ages:
+        return "–"
+    return span(max(known)) if known else "not told"

@@ -1,0 +1,102 @@
+"""Look at the world now, without waiting for the next `check` and without telling the store.
+
+A look on demand takes several readings in a row where that settles a verdict, so that a person
+who asks gets an answer; what cron has recorded, and so every trigger's hold, stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ccfailover.health import ProbeJob, assess, poller
+from ccfailover.model.health import Outcome, ProbeHistory, Reading, State, Target, World
+from ccfailover.model.policy import ProbeSpec
+from ccfailover.operations.desk import Desk
+
+LOOK_SECONDS = 4.0
+"""How long a look may take altogether, whatever hangs."""
+
+PAUSE = 0.1
+
+
+def look(desk: Desk, *, sites_only: bool = False, budget: float = LOOK_SECONDS) -> World:
+    """A fresh World. Probes that are slower than the budget read as they do when they hang."""
+    runtime, policy = desk.runtime, desk.policy
+    histories = dict(desk.store.histories())
+    end = runtime.monotonic() + budget
+    jobs: Sequence[ProbeJob] = poller.jobs_for(policy, now=runtime.now(), histories=histories,
+                                               only_due=False)
+    if sites_only:
+        jobs = [job for job in jobs if job.target.noun != "queue"]
+    rounds = max((max(job.spec.fall, job.spec.rise) for job in jobs), default=1)
+    for turn in range(rounds):
+        left = end - runtime.monotonic()
+        if not jobs or left <= 0:
+            break
+        if turn:
+            runtime.sleep(min(PAUSE, left))
+        # The first round may use what it needs; the later ones share what is left.
+        for reading in poller.poll(jobs, desk.kinds.probe, runtime,
+                                   left if turn else min(left, budget / 2)):
+            spec = next(job.spec for job in jobs if job.target.key == reading.key)
+            histories[reading.key] = assess.step(histories.get(reading.key), reading, spec)
+        jobs = [job for job in jobs if unsettled(histories.get(job.target.key))]
+    return assess.assess(policy, histories, runtime.now())
+
+
+def unsettled(history: ProbeHistory | None) -> bool:
+    """Whether another reading could change the verdict."""
+    return (history is None or history.streak > 0 or history.settled is Outcome.UNKNOWN
+            or history.settled is not history.last.outcome)
+
+
+def remembered(desk: Desk) -> World:
+    """The World as the last checks recorded it; costs nothing outside the store."""
+    return assess.assess(desk.policy, desk.store.histories(), desk.runtime.now())
+
+
+class Watch:
+    """Site states during a run: a look on demand, remembered for two seconds."""
+
+    def __init__(self, desk: Desk, world: World | None = None) -> None:
+        self._desk = desk
+        self._world = world
+        self._at = desk.runtime.monotonic() if world else float("-inf")
+
+    def state(self, site: str) -> str:
+        now = self._desk.runtime.monotonic()
+        if self._world is None or now - self._at > 2.0:
+            self._world = look(self._desk, sites_only=True, budget=3.0)
+            self._at = self._desk.runtime.monotonic()
+        return self._world.site_state(site).value
+
+    def observe(self, spec: ProbeSpec) -> Reading:
+        """One fresh reading of one probe."""
+        runtime = self._desk.runtime
+        job = ProbeJob(Target("queue", spec.key.split(".")[1], spec.key), spec)
+        for reading in poller.poll([job], self._desk.kinds.probe, runtime, spec.timeout):
+            return reading
+        return Reading(spec.key, runtime.now(), Outcome.UNKNOWN, "the probe gave no reading")
+
+
+def home_evidence(world: World, sites: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
+    """What bounds when each site's fault began, for the recovery time in the report."""
+    out = {}
+    for name in sites:
+        found = world.sites.get(name)
+        if found is None:
+            continue
+        out[name] = {"state": found.state.value, "since": found.since, "reason": found.reason,
+                     "last_good": found.last_good, "first_bad": found.first_bad,
+                     "observers_down": list(found.observers_down)}
+    return out
+
+
+def with_down(world: World, site: str, reason: str) -> World:
+    """The same World with `site` taken for dead, because a person says so."""
+    found = world.sites.get(site)
+    if found is None or found.state is State.DOWN:
+        return world
+    told = replace(found, state=State.DOWN, reason=reason)
+    return replace(world, sites={**world.sites, site: told})

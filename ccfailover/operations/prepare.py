@@ -1,0 +1,117 @@
+"""Make a plan from what the world is now, and say whether it may be run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ccfailover.errors import Refused, UsageError
+from ccfailover.model.health import World
+from ccfailover.model.plan import Mode, Plan
+from ccfailover.operations.desk import Desk
+from ccfailover.operations.look import look
+from ccfailover.runbooks import recipe
+from ccfailover.runbooks.plan import Circumstances, Request, changed, make_plan
+from ccfailover.runbooks.run import Run, StepStatus, fold
+from ccfailover.runtime import SECOND
+
+DAY = 86_400 * SECOND
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with the picture it was made from. `refusal` is None when it may run."""
+
+    request: Request
+    plan: Plan
+    world: World
+    refusal: Refused | None
+
+
+def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prepared:
+    """Look, then plan. Raises UsageError for names that the policy does not have."""
+    if not request.reason.strip() and request.mode is Mode.REAL:
+        raise UsageError("a reason is needed", not_done="nothing was planned",
+                         hint='--reason "INC-42 power"')
+    seen = world or look(desk)
+    found = recipe.load(request.runbook, desk.policy.runbooks)
+    plan = make_plan(desk.policy, request, found, desk.kinds, Circumstances(
+        world=seen, capabilities=desk.kinds.capabilities, is_open=desk.is_open,
+        is_blocked=desk.is_blocked, last_moves=last_moves(desk), spent_today=spent_today(desk),
+    ))
+    return Prepared(request, plan, seen, refusal(plan))
+
+
+def refusal(plan: Plan) -> Refused | None:
+    """What stands against a plan: a hard finding always, a soft one unless it was overridden."""
+    stops = [f for f in plan.findings if f.level == "hard"
+             or f.level == "soft" and f.guard not in plan.overrides]
+    if not stops:
+        return None
+    first = stops[0]
+    more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
+    hint = (f"--override {first.guard} with --override-reason, if you answer for it"
+            if all(f.level == "soft" for f in stops) else
+            "change the policy or the request; a hard guard cannot be overridden")
+    return Refused(first.sentence + more, guard=first.guard, where=first.queue,
+                   not_done="nothing was moved", hint=hint)
+
+
+def agreed(desk: Desk, prepared: Prepared, made: Plan) -> None:
+    """Refuse when what an earlier plan rests on has changed. Raises Refused with what changed."""
+    differences = changed(desk.policy, made, prepared.plan)
+    if differences:
+        raise Refused(f"plan {made.hash} no longer fits: " + "; ".join(differences),
+                      guard="plan_changed", not_done="nothing was moved",
+                      hint="look at the new plan: ccfailover plan …")
+
+
+def save_plan(desk: Desk, prepared: Prepared) -> None:
+    """Keep the plan under its hash, so that `--plan HASH` can say what has changed since."""
+    desk.store.set_fact(f"plan:{prepared.plan.hash}", prepared.plan.to_json(),
+                        actor=str(desk.actor))
+
+
+def saved_plan(desk: Desk, wanted: str) -> Plan:
+    """The plan kept under a hash. Raises UsageError when this store never saw it."""
+    data = desk.store.fact(f"plan:{wanted}")
+    if data is None:
+        raise UsageError(f"no plan {wanted} was made with this store",
+                         not_done="nothing was moved", hint="ccfailover plan … shows its hash")
+    return Plan.from_json(data)
+
+
+def last_moves(desk: Desk) -> Mapping[str, int]:
+    """When each lever was last moved by a run (µs), for the anti-flap guard.
+
+    An `ack` after the move lifts the block; so does the run's own plan when it was planned.
+    """
+    window = int(desk.policy.guards.flap_block * SECOND)
+    acked = desk.store.fact("acked_at") or 0
+    moves: dict[str, int] = {}
+    for run in recent_runs(desk, max(desk.runtime.now() - window, acked)):
+        planned = run.plan.runbook in ("switchover", "failback")
+        if run.ended_at is None or run.ended_at <= acked or planned:
+            continue
+        for step in run.steps.values():
+            if step.spec.lever and step.status is StepStatus.SUCCEEDED and step.ended_at:
+                moves[step.spec.lever] = max(step.ended_at, moves.get(step.spec.lever, 0))
+    return moves
+
+
+def spent_today(desk: Desk) -> Decimal:
+    """What the real runs of the last 24 hours cost by their plans: rate × hours in effect."""
+    total, now = Decimal(0), desk.runtime.now()
+    for run in recent_runs(desk, now - DAY):
+        if run.plan.mode is Mode.REAL and run.started_at:
+            hours = Decimal(now - run.started_at) / Decimal(3600 * SECOND)
+            total += Decimal(run.plan.cost_per_hour) * hours
+    return total
+
+
+def recent_runs(desk: Desk, since: int) -> Iterator[Run]:
+    """Runs created at or after `since` (µs), oldest first."""
+    for record in desk.store.read("runs"):
+        if record.kind == "run.created" and record.at >= since:
+            yield fold(desk.store.read(f"run:{record.data['run']}"))

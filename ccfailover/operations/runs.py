@@ -1,0 +1,267 @@
+"""Start a run and carry it on: start, resume, rollback, skip, abort, approve, note, stop.
+
+Every verb that acts takes the run's lease first and gives it back only when the run has ended;
+whatever happens in between, the journal says where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ccfailover.errors import Exit, LeaseHeld, Refused, UsageError
+from ccfailover.model.journal import Lease
+from ccfailover.model.plan import Json, Plan
+from ccfailover.operations.desk import Desk
+from ccfailover.operations.look import Watch, home_evidence
+from ccfailover.operations.prepare import Prepared
+from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands, Watcher
+from ccfailover.runbooks.run import Run, RunState, StepStatus, fold
+
+EXITS = {
+    RunState.SUCCEEDED: Exit.DONE,
+    RunState.SUCCEEDED_WITH_EXCEPTIONS: Exit.EXCEPTIONS,
+    RunState.PAUSED: Exit.PAUSED,
+    RunState.ROLLED_BACK: Exit.ROLLED_BACK,
+    RunState.STUCK: Exit.UNKNOWN,
+    RunState.ABORTED: Exit.REFUSED,
+    RunState.SUPERSEDED: Exit.LEASE_HELD,
+    RunState.INTERRUPTED: Exit.UNKNOWN,
+    RunState.RUNNING: Exit.UNKNOWN,
+    RunState.ROLLING_BACK: Exit.UNKNOWN,
+    RunState.PLANNED: Exit.PAUSED,
+}
+
+OnDriver = Callable[[Driver], None]
+"""Called with the driver before it goes, so that a signal handler can stop it."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    run: Run
+    state: RunState
+    exit: Exit
+
+
+def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
+          watcher: Watcher | None = None, on_driver: OnDriver | None = None) -> RunOutcome:
+    """Create the run, all leases or none, and carry it out.
+
+    `confirmed` says how the requester confirmed (None: the run waits for that). Raises what
+    stands against the plan, LeaseHeld, and Fenced or StoreError when we must stop in the middle.
+    """
+    if prepared.refusal is not None:
+        raise prepared.refusal
+    plan = prepared.plan
+    if not any(branch.steps for branch in plan.branches):
+        raise Refused("there is nothing to move: every affected queue is where it would go",
+                      guard="nothing_to_do", not_done="no run was created",
+                      hint="ccfailover status")
+    run_id, lease = desk.store.create_run(plan, actor=desk.actor, ttl=LEASE_SECONDS,
+                                          supersedes=plan.supersedes)
+    if confirmed is not None:
+        desk.store.append(f"run:{run_id}", "confirmation.given",
+                          {"plan": plan.hash, "how": confirmed}, actor=str(desk.actor))
+    homes = sorted({desk.policy.queues[name].home for name in plan.shares_after})
+    context = {"detected": home_evidence(prepared.world, homes),
+               "host": desk.actor.host, "automatic": prepared.request.automatic}
+    return _drive(desk, run_id, lease, back=False, context=context, watcher=watcher,
+                  on_driver=on_driver, watch=Watch(desk, prepared.world))
+
+
+def resume(desk: Desk, prefix: str | None, *, confirmed: str | None = None,
+           watcher: Watcher | None = None, on_driver: OnDriver | None = None) -> RunOutcome:
+    """Carry an unfinished run on, in the direction it was going."""
+    run = load(desk, prefix)
+    _must_be_open(run)
+    lease = _take(desk, run)
+    if confirmed is not None:
+        desk.store.append(f"run:{run.id}", "confirmation.given",
+                          {"plan": run.plan.hash, "how": confirmed}, actor=str(desk.actor))
+    context = {"policy_changed": run.plan.policy_sha256 != desk.policy.sha256}
+    return _drive(desk, run.id, lease, back=run.rolling_back, context=context, watcher=watcher,
+                  on_driver=on_driver)
+
+
+def rollback(desk: Desk, prefix: str | None, *, reason: str, watcher: Watcher | None = None,
+             on_driver: OnDriver | None = None) -> RunOutcome:
+    """Undo what the run did, in reverse, from its first snapshots."""
+    run = load(desk, prefix)
+    _must_be_open(run)
+    lease = _take(desk, run)
+    return _drive(desk, run.id, lease, back=True, context={"reason": reason}, watcher=watcher,
+                  on_driver=on_driver)
+
+
+def abort(desk: Desk, prefix: str | None, *, reason: str) -> RunOutcome:
+    """End a run where it stands: what is in effect stays so, and its scope is free again.
+
+    A live run is asked to stop at its next safe point first (then abort again).
+    """
+    run = load(desk, prefix)
+    _must_be_open(run)
+    try:
+        lease = _take(desk, run)
+    except LeaseHeld:
+        request_stop(desk, run.id, reason)
+        raise LeaseHeld(f"run {run.id} is at work and was asked to stop at its next safe point",
+                        not_done="it is not aborted yet",
+                        hint=f"ccfailover runs show {run.id}, then abort again") from None
+    in_effect = [step.spec.title for step in run.steps.values()
+                 if step.status in (StepStatus.SUCCEEDED, StepStatus.STARTED)]
+    desk.store.end_run(lease, "run.aborted", {"reason": reason, "in_effect": in_effect},
+                       actor=str(desk.actor))
+    return outcome(desk, run.id)
+
+
+def skip(desk: Desk, prefix: str | None, *, step: str | None, reason: str) -> Run:
+    """Pass over a step that failed or is in doubt; the run goes on with `resume`.
+
+    Raises UsageError when the step is not one that stopped its branch.
+    """
+    run = load(desk, prefix)
+    _must_be_open(run)
+    if not reason.strip():
+        raise UsageError("a skip needs a reason", not_done="nothing was skipped",
+                         hint='--reason "done by hand"')
+    candidates = [found.spec.id for found in run.problems()]
+    chosen = step or (candidates[0] if len(candidates) == 1 else None)
+    if chosen not in candidates:
+        what = f"step {step!r} did not stop run {run.id}" if step else "which step?"
+        raise UsageError(what, not_done="nothing was skipped",
+                         hint=f"one of: {', '.join(candidates) or 'none'}")
+    lease = _take(desk, run)
+    desk.store.append(f"run:{run.id}", "step.skipped", {"step": chosen, "reason": reason},
+                      actor=str(desk.actor), lease=lease)
+    _give_back(desk, run, lease)
+    return load(desk, run.id)
+
+
+def approve(desk: Desk, prefix: str | None, *, decline: str | None = None) -> Run:
+    """Give (or decline, with a reason) the approval that a run waits for.
+
+    Bound to the plan's hash; nobody approves their own request: Raises Refused.
+    """
+    run = load(desk, prefix)
+    _must_be_open(run)
+    requester = run.requester.partition("@")[0]
+    if decline is None and requester == desk.actor.name:
+        raise Refused(f"{requester} asked for run {run.id} and cannot approve it",
+                      guard="approval", not_done="no approval was recorded",
+                      hint="somebody else: ccfailover approve " + run.id)
+    kind = "approval.given" if decline is None else "approval.declined"
+    data = {"plan": run.plan.hash} | ({"reason": decline} if decline is not None else {})
+    record = desk.store.append(f"run:{run.id}", kind, data, actor=str(desk.actor))
+    desk.store.enqueue(f"{run.id}/{kind}/{record.seq}", kind, f"{kind}: run {run.id}",
+                       f"by {desk.actor}\njournal head {record.seq}:{record.hash}")
+    return load(desk, run.id)
+
+
+def note(desk: Desk, prefix: str | None, text: str) -> Run:
+    """Write a person's remark into the run's journal."""
+    run_id = desk.store.find_run(prefix)
+    desk.store.append(f"run:{run_id}", "note", {"text": text[:2000]}, actor=str(desk.actor))
+    return load(desk, run_id)
+
+
+def request_stop(desk: Desk, run_id: str, reason: str) -> None:
+    desk.store.append(f"run:{run_id}", "stop.requested", {"reason": reason},
+                      actor=str(desk.actor))
+
+
+def stop_all(desk: Desk, reason: str) -> list[str]:
+    """Ask every open run to stop at its next safe point; their ids."""
+    asked = []
+    for run in open_runs(desk):
+        request_stop(desk, run.id, reason)
+        asked.append(run.id)
+    return asked
+
+
+def load(desk: Desk, prefix: str | None) -> Run:
+    """By unique prefix, or the only open run. Raises UsageError, naming the candidates."""
+    return fold(desk.store.read(f"run:{desk.store.find_run(prefix)}"))
+
+
+def open_runs(desk: Desk) -> list[Run]:
+    """Runs that hold a scope, oldest first."""
+    runs = [fold(desk.store.read(f"run:{lease.run}")) for lease in desk.store.leases()]
+    return sorted((run for run in runs if run.phase.is_open), key=lambda run: run.planned_at)
+
+
+def state_of(desk: Desk, run: Run) -> RunState:
+    """With the lease taken into account: a run without a living holder is interrupted."""
+    return run.state(alive(desk, run))
+
+
+def alive(desk: Desk, run: Run) -> bool | None:
+    """Whether somebody carries this run: lease in force and holder not provably dead."""
+    for lease in desk.store.leases():
+        if lease.run == run.id:
+            if lease.expires_at <= desk.runtime.now():
+                return False
+            return desk.store.holder_alive(lease)
+    return False
+
+
+def outcome(desk: Desk, run_id: str) -> RunOutcome:
+    run = load(desk, run_id)
+    state = state_of(desk, run) if run.phase.is_open else run.phase
+    return RunOutcome(run, state, EXITS[state])
+
+
+def _must_be_open(run: Run) -> None:
+    if not run.phase.is_open:
+        raise UsageError(f"run {run.id} has ended: {run.phase.value}",
+                         not_done="nothing was done", hint=f"ccfailover report {run.id}")
+
+
+def _take(desk: Desk, run: Run) -> Lease:
+    """The run's lease, waiting one lease time where its former holder may still be at work."""
+    lease, maybe_alive = desk.store.acquire(run.id, actor=desk.actor, ttl=LEASE_SECONDS)
+    if maybe_alive:
+        end = desk.runtime.monotonic() + LEASE_SECONDS
+        while (left := end - desk.runtime.monotonic()) > 0:
+            desk.runtime.sleep(min(left, LEASE_SECONDS / 3))
+            lease = desk.store.renew(lease, LEASE_SECONDS)
+    return lease
+
+
+def _give_back(desk: Desk, run: Run, lease: Lease) -> None:
+    """The scope stays the run's; only the holder lets go, so that anyone may resume it."""
+    desk.store.lapse(lease)
+
+
+def _drive(desk: Desk, run_id: str, lease: Lease, *, back: bool, context: Json,
+           watcher: Watcher | None, on_driver: OnDriver | None,
+           watch: Watch | None = None) -> RunOutcome:
+    run = load(desk, run_id)
+    driver = Driver(run, lease, _hands(desk, run.plan, watch or Watch(desk)),
+                    actor=desk.actor, watcher=watcher)
+    if on_driver is not None:
+        on_driver(driver)
+    driver.go(back=back, context=context)
+    after = load(desk, run_id)
+    if after.phase.is_open:
+        _tell(desk, after)
+        _give_back(desk, after, lease)
+    return outcome(desk, run_id)
+
+
+def _tell(desk: Desk, run: Run) -> None:
+    """A paused or stuck run needs a person: say so, once for each time it stops."""
+    problems = "\n".join(f"{step.spec.id}: {step.reason}" for step in run.problems())
+    desk.store.enqueue(
+        f"{run.id}/{run.phase.value}/{run.head[0]}", f"run.{run.phase.value}",
+        f"Run {run.id} is {run.phase.value} and needs a person",
+        f"{run.plan.runbook} {run.plan.subject}\n{problems}\n"
+        f"ccfailover resume {run.id} | rollback {run.id}\njournal head {run.head[0]}:{run.head[1]}")
+
+
+def _hands(desk: Desk, plan: Plan, watch: Watch) -> Hands:
+    kinds = desk.kinds
+    return Hands(
+        policy=desk.policy, store=desk.store, runtime=desk.runtime,
+        levers=kinds.levers(plan.mode), site_state=watch.state, observe=watch.observe,
+        make_step=lambda spec, context: kinds.step(spec.kind)(spec, context),
+    )

@@ -1,0 +1,140 @@
+"""What is where, who moved it, what now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ccfailover.model.health import State, World
+from ccfailover.model.policy import Queue
+from ccfailover.operations import runs
+from ccfailover.operations.describe import next_for
+from ccfailover.operations.desk import Desk
+from ccfailover.operations.look import look, remembered
+from ccfailover.runbooks.plan import current_shares
+from ccfailover.runbooks.run import Run, RunState, fold
+
+
+@dataclass(frozen=True)
+class Status:
+    """`facts` is the whole status as JSON; `next` its last line."""
+
+    facts: dict[str, Any]
+    world: World
+
+    @property
+    def next(self) -> str:
+        return str(self.facts["next"])
+
+
+def status(desk: Desk, *, probe: bool) -> Status:
+    """From what the last checks recorded, or with `probe` from a fresh look (at most 4 s)."""
+    world = look(desk) if probe else remembered(desk)
+    opened = [(run, runs.state_of(desk, run)) for run in runs.open_runs(desk)]
+    moved = last_movers(desk)
+    queues = [_queue(desk, queue, world, moved) for queue in desk.policy.by_priority()]
+    facts = {
+        "policy": desk.policy.heading,
+        "at": world.at,
+        "observed_at": max((q["shares_at"] for q in queues if q["shares_at"]), default=None),
+        "sites": [
+            {"site": name, "in_house": site.in_house,
+             "state": world.site_state(name).value,
+             "since": world.sites[name].since if name in world.sites else None,
+             "open": desk.is_open(site, world.at),
+             "reason": world.sites[name].reason if name in world.sites else "never observed"}
+            for name, site in desk.policy.sites.items()
+        ],
+        "dependencies": [
+            {"dependency": name, "state": found.state.value, "reason": found.reason}
+            for name, found in world.dependencies.items()
+        ],
+        "queues": queues,
+        "runs": [{"run": run.id, "runbook": run.plan.runbook, "subject": run.plan.subject,
+                  "state": state.value, "by": run.requester, "reason": run.plan.reason,
+                  "drill": run.plan.mode.value != "real"} for run, state in opened],
+        "automation": automation(desk),
+        "next": _next(desk, world, opened, queues),
+    }
+    return Status(facts, world)
+
+
+def expected_shares(desk: Desk) -> dict[str, dict[str, int]]:
+    """What the last run that ended in effect, or an `adopt`, left each queue at."""
+    expected: dict[str, dict[str, int]] = {
+        name: queue.normal.to_json() for name, queue in desk.policy.queues.items()}
+    for queue, (_, shares) in last_movers(desk).items():
+        if queue in expected:
+            expected[queue] = shares
+    return expected
+
+
+def last_movers(desk: Desk) -> dict[str, tuple[str, dict[str, int]]]:
+    """Queue → (who moved it last and why, to which shares), over runs and `adopt`."""
+    found: dict[str, tuple[int, str, dict[str, int]]] = {}
+    for record in desk.store.read("runs"):
+        # Drills move nothing; a run that was rolled back left the world as it was.
+        if record.kind != "run.ended" or record.data.get("state") not in (
+                "succeeded", "succeeded_with_exceptions"):
+            continue
+        run = fold(desk.store.read(f"run:{record.data['run']}"))
+        if run.plan.mode.value != "real":
+            continue
+        for queue, shares in run.plan.shares_after.items():
+            text = f"{run.plan.runbook} {run.id} by {run.requester.partition('[')[0]}"
+            found[queue] = (record.at, text, dict(shares))
+    adopted = desk.store.fact("adopted") or {}
+    for queue, data in adopted.items():
+        if queue not in found or data["at"] > found[queue][0]:
+            found[queue] = (data["at"], f"adopted by {data['by']}", dict(data["shares"]))
+    return {queue: (text, shares) for queue, (_, text, shares) in found.items()}
+
+
+def automation(desk: Desk) -> dict[str, Any]:
+    off = desk.store.fact("automation_off") or {}
+    until = off.get("until")
+    is_off = until is not None and until > desk.runtime.now()
+    return {"off_until": until if is_off else None, "by": off.get("by") if is_off else None,
+            "reason": off.get("reason") if is_off else None}
+
+
+def _queue(desk: Desk, queue: Queue, world: World,
+           moved: dict[str, tuple[str, dict[str, int]]]) -> dict[str, Any]:
+    view = world.queues.get(queue.name)
+    actual = current_shares(queue, world)
+    who, expected = moved.get(queue.name, ("", queue.normal.to_json()))
+    return {
+        "queue": queue.name, "channel": queue.channel, "home": queue.home,
+        "home_state": world.site_state(queue.home).value,
+        "normal": queue.normal.to_json(), "expected": expected,
+        "actual": actual.to_json() if actual else None,
+        "drift": None if actual is None else actual.to_json() != expected,
+        "moved_by": who or None,
+        "depth": dict(view.depth) if view else {},
+        "oldest_s": dict(view.oldest_s) if view else {},
+        "shares_at": view.shares_at if view else None,
+    }
+
+
+def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
+          queues: list[dict[str, Any]]) -> str:
+    waiting = [(run, state) for run, state in opened if state is not RunState.RUNNING]
+    if waiting:
+        return next_for(*waiting[0])
+    if opened:
+        return next_for(*opened[0])
+    homes = {queue.home for queue in desk.policy.queues.values()}
+    for home in sorted(homes):
+        mine = [q for q in queues if q["home"] == home]
+        away = [q for q in mine if q["expected"] != q["normal"]]
+        state = world.site_state(home)
+        if state is State.DOWN and len(away) < len(mine):
+            return f'ccfailover failover {home} --reason "…"'
+        if away and state is State.HEALTHY:
+            return f'ccfailover failback {home} --reason "…"'
+    drifted = [q["queue"] for q in queues if q["drift"]]
+    if drifted:
+        return f"ccfailover adopt {drifted[0]}   if these shares are meant, else set them back"
+    if any(world.site_state(home) is State.UNKNOWN for home in homes):
+        return "ccfailover check   (or: status --probe)"
+    return "nothing to do"

@@ -1,0 +1,224 @@
+"""Performs what the engine asks for: real platforms, worker threads, a heartbeat.
+
+This is the only module beside `runtime.py` that may start a thread. Everything that can go wrong
+outside becomes a value for the engine; only `Fenced` and a failing store end the process's part:
+whoever cannot write the journal, or no longer owns the levers, must not act.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ccfailover.errors import Fenced, ProviderError, Refused, Rejected, StoreError
+from ccfailover.model.health import Reading
+from ccfailover.model.journal import Actor, Lease, Record
+from ccfailover.model.plan import Json, Mode, StepSpec
+from ccfailover.model.policy import Policy, ProbeSpec
+from ccfailover.runbooks import engine
+from ccfailover.runbooks.engine import Applied, Result, Snapped
+from ccfailover.runbooks.run import Run, fold
+from ccfailover.runbooks.step import Levers, Observed, Step, StepContext, Truth
+from ccfailover.runtime import Runtime
+from ccfailover.store import Store
+
+LEASE_SECONDS = 30.0
+"""Time to live of a lease; the heartbeat renews it every third of that."""
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a run acts with; wiring builds it. `levers` of a shadow drill hold views only."""
+
+    policy: Policy
+    store: Store
+    runtime: Runtime
+    levers: Levers
+    make_step: Callable[[StepSpec, StepContext], Step]
+    site_state: Callable[[str], str]
+    observe: Callable[[ProbeSpec], Reading]
+
+
+class Watcher(Protocol):
+    """Whoever looks on: progress for people, never part of the decision."""
+
+    def event(self, record: Record) -> None: ...
+    def progress(self, step: str, done: int, total: int | None, note: str) -> None: ...
+
+
+class Silent:
+    """A watcher for cron."""
+
+    def event(self, record: Record) -> None:
+        """Nobody looks."""
+
+    def progress(self, step: str, done: int, total: int | None, note: str) -> None:
+        """Nobody looks."""
+
+
+class Driver:
+    """Carries one run, for one process, under one lease."""
+
+    def __init__(self, run: Run, lease: Lease, hands: Hands, *, actor: Actor,
+                 watcher: Watcher | None = None, ttl: float = LEASE_SECONDS) -> None:
+        self._run = run
+        self._lease = lease
+        self._hands = hands
+        self._actor = str(actor)
+        self._watcher: Watcher = watcher or Silent()
+        self._ttl = ttl
+        self._steps: dict[str, Step] = {}
+        self._stop = False
+        self._lost: Fenced | None = None
+        self._beating = threading.Event()
+
+    def stop(self) -> None:
+        """Ask the run to stop at its next safe point; safe to call from a signal handler."""
+        self._stop = True
+
+    def go(self, *, back: bool, context: Json = None) -> Result:
+        """Run forward, or back. Raises Fenced or StoreError when this process must not go on;
+        the run is then interrupted and the journal says where."""
+        heart = threading.Thread(target=self._heartbeat, daemon=True)
+        heart.start()
+        try:
+            kind = ("rollback.started" if back
+                    else "run.resumed" if self._run.started_at else "run.started")
+            self._append(kind, {"context": context or {}})
+            flow = engine.backward(self._run) if back else engine.forward(self._run)
+            result = self._perform(flow)
+            return result if isinstance(result, Result) else Result.PAUSED
+        finally:
+            self._beating.set()
+            heart.join(timeout=self._ttl)
+
+    def _perform(self, flow: engine.Engine[Any]) -> Any:
+        answer: Any = None
+        while True:
+            try:
+                effect = flow.send(answer)
+            except StopIteration as end:
+                return end.value
+            answer = self._do(effect)
+
+    def _do(self, effect: engine.Effect) -> Any:
+        match effect:
+            case engine.Append(kind, data):
+                return self._append(kind, data)
+            case engine.End(kind, data):
+                return self._end(kind, data)
+            case engine.Snapshot(spec):
+                return self._snapshot(spec)
+            case engine.Holds(spec, snapshot, undo):
+                return self._holds(spec, snapshot, undo)
+            case engine.CheckFence(needs):
+                return self._check_fence(needs)
+            case engine.Apply(spec, snapshot, undo):
+                return self._apply(spec, snapshot, undo)
+            case engine.Wait(seconds):
+                return self._wait(seconds)
+            case engine.Clock():
+                return self._hands.runtime.monotonic()
+            case engine.Branches(engines):
+                return self._hands.runtime.each(self._perform, engines, len(engines))
+
+    # --- the journal -------------------------------------------------------------------------
+
+    def _append(self, kind: str, data: Json) -> None:
+        record = self._hands.store.append(f"run:{self._run.id}", kind, data, actor=self._actor,
+                                          lease=self._lease)
+        self._watcher.event(record)
+
+    def _end(self, kind: str, data: Json) -> None:
+        if kind == "run.succeeded":
+            exceptions = fold(self._records()).exceptions()
+            if exceptions:
+                kind, data = "run.succeeded_with_exceptions", {"exceptions": exceptions}
+        record = self._hands.store.end_run(self._lease, kind, data, actor=self._actor)
+        self._watcher.event(record)
+
+    def _records(self) -> Sequence[Record]:
+        return self._hands.store.read(f"run:{self._run.id}")
+
+    # --- the lease ---------------------------------------------------------------------------
+
+    def _heartbeat(self) -> None:
+        """Listen for a stop every second; renew every third of the lease."""
+        runtime, store = self._hands.runtime, self._hands.store
+        renewed = runtime.monotonic()
+        while not self._beating.wait(1.0):
+            try:
+                if runtime.monotonic() - renewed >= self._ttl / 3:
+                    store.renew(self._lease, self._ttl)
+                    renewed = runtime.monotonic()
+                if fold(self._records()).stop_requested:
+                    self._stop = True
+            except Fenced as error:
+                self._lost = error
+                return
+            except StoreError:
+                # Not lost for certain: the next durable write or fence check decides.
+                continue
+
+    def _check_fence(self, needs: float) -> None:
+        if self._lost is not None:
+            raise self._lost
+        self._hands.store.check_fence(self._lease, needs)
+
+    # --- the world ---------------------------------------------------------------------------
+
+    def _step(self, spec: StepSpec) -> Step:
+        """One object per step and process, so that `verify` can count readings in a row."""
+        if spec.id not in self._steps:
+            hands, run = self._hands, self._run
+            context = StepContext(
+                run=run.id, key=f"{run.id}/{spec.id}", mode=run.plan.mode, plan=run.plan,
+                policy=hands.policy, levers=hands.levers, store=hands.store,
+                runtime=hands.runtime, stop=lambda: self._stop,
+                progress=lambda done, total, note: self._watcher.progress(
+                    spec.id, done, total, note),
+                check_fence=lambda: self._check_fence(spec.timeout),
+                site_state=hands.site_state, observe=hands.observe, records=self._records,
+                lease=self._lease,
+            )
+            self._steps[spec.id] = hands.make_step(spec, context)
+        return self._steps[spec.id]
+
+    def _snapshot(self, spec: StepSpec) -> Snapped:
+        try:
+            return Snapped(self._step(spec).snapshot())
+        except (ProviderError, Refused) as error:
+            return Snapped(error=str(error))
+
+    def _holds(self, spec: StepSpec, snapshot: Json, undo: bool) -> Observed:
+        try:
+            step = self._step(spec)
+            return step.undo_holds(snapshot) if undo else step.holds(snapshot)
+        except ProviderError as error:
+            return Observed(Truth.UNKNOWN, f"cannot be read back: {error}")
+        except Refused as error:
+            return Observed(Truth.NO, str(error), final=True)
+
+    def _apply(self, spec: StepSpec, snapshot: Json, undo: bool) -> Applied:
+        if self._run.plan.mode is Mode.SHADOW:
+            raise Refused("a shadow drill writes nothing", guard="drill", where=spec.id)
+        step = self._step(spec)
+        try:
+            finished = step.undo(snapshot) if undo else step.apply(snapshot)
+        except (Fenced, StoreError):
+            raise
+        except (Rejected, Refused) as error:
+            return Applied(error=str(error), permanent=True)
+        except ProviderError as error:
+            return Applied(error=str(error))
+        return Applied(more=not finished)
+
+    def _wait(self, seconds: float) -> bool:
+        """Sleep in short pieces, so that a stop is heard within a quarter of a second."""
+        runtime = self._hands.runtime
+        end = runtime.monotonic() + seconds
+        while not self._stop and (left := end - runtime.monotonic()) > 0:
+            runtime.sleep(min(0.25, left))
+        return self._stop

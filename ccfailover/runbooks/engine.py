@@ -1,0 +1,316 @@
+"""The engine: what happens in which order. It performs nothing.
+
+Every function here is a generator (without `finally`, so that dropping one is a crash and
+nothing else) that yields effects and is sent their results. `drive.py` performs them on real
+platforms; a simulator may interleave, delay or crash them at will.
+
+The order inside a step (DESIGN §4.2) is the promise this tool stands on:
+snapshot → `step.started` on disk → holds? → apply → holds, until the deadline → `step.succeeded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar
+
+from ccfailover.model.plan import Branch, Json, Mode, OnFailure, StepSpec
+from ccfailover.runbooks.run import Run, StepRecord, StepStatus
+from ccfailover.runbooks.step import Observed, Truth
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Append:
+    """Write one event, durably, with the fence checked in the same transaction."""
+
+    kind: str
+    data: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class End:
+    """Write the event that ends the run, number its end, give the scopes back: one transaction."""
+
+    kind: str
+    data: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """→ Snapped."""
+
+    step: StepSpec
+
+
+@dataclass(frozen=True)
+class Holds:
+    """→ Observed; a read that fails is UNKNOWN, never NO."""
+
+    step: StepSpec
+    snapshot: Json
+    undo: bool = False
+
+
+@dataclass(frozen=True)
+class CheckFence:
+    """Go on only with more than `needs` seconds of lease; performing it raises Fenced else."""
+
+    needs: float
+
+
+@dataclass(frozen=True)
+class Apply:
+    """→ Applied."""
+
+    step: StepSpec
+    snapshot: Json
+    undo: bool = False
+
+
+@dataclass(frozen=True)
+class Wait:
+    """→ True when the run has been asked to stop meanwhile."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Clock:
+    """→ monotonic seconds."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Perform all side by side → their results, in order."""
+
+    engines: tuple[Generator[Any, Any, Any], ...]
+
+
+Effect: TypeAlias = (Append | End | Snapshot | Holds | CheckFence | Apply | Wait | Clock | Branches)
+Engine: TypeAlias = Generator[Effect, Any, T]
+
+
+@dataclass(frozen=True)
+class Snapped:
+    """`error` is set when the platform could not be read: then nothing may be done."""
+
+    value: Json = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Applied:
+    """`permanent`: waiting will not help. `more`: call again. `error` is None after a 200."""
+
+    error: str | None = None
+    permanent: bool = False
+    more: bool = False
+
+
+class Result(str, Enum):
+    """How a branch or a run came out."""
+
+    DONE = "done"
+    PAUSED = "paused"
+    ABORTED = "aborted"
+    UNDONE = "undone"
+    STUCK = "stuck"
+
+
+def forward(run: Run) -> Engine[Result]:
+    """Carry the run on from wherever its journal says it is.
+
+    Shape: the common steps before, a branch per queue side by side, the common steps after. A
+    failure pauses its branch only; the steps after wait until every branch is through.
+    """
+    plan = run.plan
+    first = yield from _branch(run, plan.before)
+    if first is not Result.DONE:
+        return (yield from _stop(run, [first]))
+    if plan.branches:
+        engines = tuple(_branch(run, branch) for branch in plan.branches)
+        results = yield Branches(engines)
+        if any(result is not Result.DONE for result in results):
+            return (yield from _stop(run, results))
+    last = yield from _branch(run, plan.after)
+    if last is not Result.DONE:
+        return (yield from _stop(run, [last]))
+    # The driver folds the journal anew and names the ending: exceptions make it a lesser one.
+    yield End("run.succeeded", {})
+    return Result.DONE
+
+
+def _stop(run: Run, results: list[Result]) -> Engine[Result]:
+    """Name what stopped: a person is needed wherever a branch is paused or stuck."""
+    if Result.STUCK in results:
+        yield Append("run.stuck", {})
+        return Result.STUCK
+    if Result.PAUSED in results:
+        yield Append("run.paused", {})
+        return Result.PAUSED
+    if all(result is Result.UNDONE for result in results):
+        yield End("run.rolled_back", {})
+        return Result.UNDONE
+    if all(result in (Result.ABORTED, Result.UNDONE) for result in results):
+        yield End("run.aborted", {})
+        return Result.ABORTED
+    # Some branches are through and some gave up as their recipe said: the rest is in effect.
+    yield Append("run.paused", {"reason": "some branches gave up, others are in effect"})
+    return Result.PAUSED
+
+
+def _branch(run: Run, branch: Branch) -> Engine[Result]:
+    steps = dict(run.steps)  # this branch's own picture, kept up as its steps are done
+    for spec in branch.steps:
+        step = steps[spec.id]
+        if step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.REHEARSED):
+            continue
+        if (yield Wait(0)):
+            yield Append("branch.paused", {"branch": branch.name, "at": spec.id,
+                                           "reason": "asked to stop before this step"})
+            return Result.PAUSED
+        if run.plan.mode is Mode.SHADOW:
+            yield from _rehearse(step)
+            continue
+        steps[spec.id], reason = yield from _step(step)
+        if reason is None or spec.on_failure is OnFailure.CONTINUE:
+            continue
+        if spec.on_failure is OnFailure.ABORT:
+            yield Append("branch.aborted", {"branch": branch.name, "at": spec.id,
+                                            "reason": reason})
+            return Result.ABORTED
+        if spec.on_failure is OnFailure.UNDO:
+            return (yield from _undo_branch(steps, branch.steps))
+        yield Append("branch.paused", {"branch": branch.name, "at": spec.id, "reason": reason})
+        return Result.PAUSED
+    return Result.DONE
+
+
+def _rehearse(step: StepRecord) -> Engine[None]:
+    """A shadow drill: read what the step would start from, and write nothing outside."""
+    snapped: Snapped = yield Snapshot(step.spec)
+    observed: Observed = yield Holds(step.spec, snapped.value)
+    yield Append("step.rehearsed", {
+        "step": step.spec.id, "truth": observed.truth.value, "detail": observed.detail,
+        "snapshot": snapped.value, "unreadable": snapped.error, "would": step.spec.title,
+    })
+
+
+def _step(step: StepRecord) -> Engine[tuple[StepRecord, str | None]]:
+    """One step → its new record, and None when it succeeded, else the reason why not."""
+    spec, snapshot = step.spec, step.snapshot
+    if step.status is StepStatus.STARTED:
+        # In doubt: whoever began it never wrote how it ended. Look before doing it again.
+        seen: Observed = yield Holds(spec, snapshot)
+        yield Append("step.observed", {"step": spec.id, "truth": seen.truth.value,
+                                       "detail": seen.detail})
+    if not step.has_snapshot:
+        snapped: Snapped = yield Snapshot(spec)
+        if snapped.error is not None:
+            yield Append("step.failed", {"step": spec.id, "truth": Truth.UNKNOWN.value,
+                                         "reason": f"not begun: {snapped.error}"})
+            return replace(step, status=StepStatus.FAILED), snapped.error
+        snapshot = snapped.value
+    yield Append("step.started", {"step": spec.id, "intent": spec.title, "snapshot": snapshot,
+                                  "attempt": step.attempts + 1})
+    step = replace(step, status=StepStatus.STARTED, snapshot=snapshot, has_snapshot=True)
+    observed, error = yield from _until_held(spec, snapshot, undo=False)
+    if observed.truth is Truth.YES:
+        yield Append("step.succeeded", {
+            "step": spec.id, "detail": observed.detail, "data": dict(observed.data or {}),
+            "exceptions": list(observed.exceptions),
+        })
+        return replace(step, status=StepStatus.SUCCEEDED), None
+    reason = f"{error}; {observed.detail}" if error else observed.detail
+    yield Append("step.failed", {"step": spec.id, "truth": observed.truth.value,
+                                 "reason": reason})
+    return replace(step, status=StepStatus.FAILED), reason
+
+
+def _until_held(spec: StepSpec, snapshot: Json, *, undo: bool,
+                ) -> Engine[tuple[Observed, str | None]]:
+    """Apply until the world itself says that the aim is met, or the deadline has passed.
+
+    The last word is always an observation: a call that was refused or timed out may have landed,
+    and a "200 OK" may not have.
+    """
+    began: float = yield Clock()
+    observed: Observed = yield Holds(spec, snapshot, undo)
+    if observed.truth is Truth.YES or observed.final:
+        return observed, None
+    error: str | None = None
+    while True:
+        yield CheckFence(spec.timeout)
+        applied: Applied = yield Apply(spec, snapshot, undo)
+        error = applied.error
+        if not applied.more:
+            break
+        now: float = yield Clock()
+        stop: bool = yield Wait(0)
+        if stop or now - began >= spec.deadline:
+            observed = yield Holds(spec, snapshot, undo)
+            return observed, ("asked to stop" if stop
+                              else f"not finished within {spec.deadline:g} s")
+    while True:
+        observed = yield Holds(spec, snapshot, undo)
+        if observed.truth is Truth.YES or observed.final or applied.permanent:
+            return observed, error
+        now = yield Clock()
+        if now - began >= spec.deadline:
+            return observed, error or f"not so within {spec.deadline:g} s"
+        if (yield Wait(spec.poll)):
+            return observed, "asked to stop"
+
+
+def backward(run: Run) -> Engine[Result]:
+    """Undo what was done, in reverse order, branches side by side; never more than was done."""
+    plan = run.plan
+    for group in ((plan.after,), plan.branches, (plan.before,)):
+        engines = tuple(_undo_branch(run.steps, branch.steps) for branch in group)
+        results: list[Result] = (yield Branches(engines)) if engines else []
+        if any(result is Result.STUCK for result in results):
+            yield Append("run.stuck", {})
+            return Result.STUCK
+    yield End("run.rolled_back", {})
+    return Result.UNDONE
+
+
+def _undo_branch(records: Mapping[str, StepRecord],
+                 specs: tuple[StepSpec, ...]) -> Engine[Result]:
+    """Undo a branch from the first snapshots.
+
+    Several steps may have moved one lever (the increments of a shift): the lever goes straight
+    back to what it was before the first of them, when its last one's turn comes.
+    """
+    touched = [records[spec.id] for spec in specs if records[spec.id].touched]
+    by_lever: dict[str, list[StepRecord]] = {}
+    for step in touched:
+        by_lever.setdefault(step.spec.lever or step.spec.id, []).append(step)
+    # A dict keeps the order of first touch; the lever touched last comes back first.
+    order = sorted(by_lever.values(), key=lambda group: touched.index(group[-1]), reverse=True)
+    for origin, *later in order:
+        if (yield Wait(0)):
+            return Result.STUCK
+        if (yield from _undo(origin)) is not None:
+            return Result.STUCK
+        for step in later:
+            yield Append("undo.succeeded", {"step": step.spec.id,
+                                            "detail": f"undone with {origin.spec.id}"})
+    return Result.UNDONE
+
+
+def _undo(step: StepRecord) -> Engine[str | None]:
+    spec = step.spec
+    yield Append("undo.started", {"step": spec.id})
+    observed, error = yield from _until_held(spec, step.snapshot, undo=True)
+    if observed.truth is Truth.YES:
+        yield Append("undo.succeeded", {"step": spec.id, "detail": observed.detail,
+                                        "exceptions": list(observed.exceptions)})
+        return None
+    reason = f"{error}; {observed.detail}" if error else observed.detail
+    yield Append("undo.failed", {"step": spec.id, "truth": observed.truth.value,
+                                 "reason": reason})
+    return reason

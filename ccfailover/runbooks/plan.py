@@ -1,0 +1,246 @@
+"""Recipe + today's state → Plan: what would be done, in which order, and what stands against it.
+
+Pure: it is given the picture of the world and asks nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Protocol
+
+from ccfailover.errors import UsageError
+from ccfailover.model.capabilities import Capabilities
+from ccfailover.model.health import State, World
+from ccfailover.model.plan import Branch, Finding, Json, Mode, Plan, StepSpec
+from ccfailover.model.policy import LeverSpec, Policy, Queue, Site
+from ccfailover.model.shares import Shares
+from ccfailover.planning.allocation import Allocation, allocate
+from ccfailover.planning.guards import QueuePlan, judge
+from ccfailover.runbooks.recipe import Line, Recipe
+from ccfailover.runbooks.step import Binding, Step
+
+KINDS = {"full_failover": "failover", "switchover": "switchover", "overflow": "overflow",
+         "failback": "failback"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for. `subject` is a site, or the queue of an overflow.
+
+    `percent` is the part of a queue that overflows (None: computed from capacity).
+    """
+
+    runbook: str
+    subject: str
+    reason: str
+    mode: Mode = Mode.REAL
+    queues: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
+    percent: int | None = None
+    until: str | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    supersedes: str | None = None
+    automatic: bool = False
+
+    def to_json(self) -> dict[str, Json]:
+        """What a plan made again must be made from; who asked and why is not part of it."""
+        return {"runbook": self.runbook, "subject": self.subject, "queues": list(self.queues),
+                "to": list(self.to), "percent": self.percent, "until": self.until}
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What planning needs to know beyond the policy: seen, never assumed.
+
+    `loads` are arrivals an hour where they were measured; `last_moves` and `spent_today` come
+    from the journal; `held` counts, per queue and site, ledger items that are there.
+    """
+
+    world: World
+    capabilities: Callable[[LeverSpec], Capabilities]
+    is_open: Callable[[Site, int], bool]
+    is_blocked: Callable[[int], str | None]
+    loads: Mapping[str, float] = field(default_factory=dict)
+    last_moves: Mapping[str, int] = field(default_factory=dict)
+    spent_today: Decimal = Decimal(0)
+
+
+class StepKinds(Protocol):
+    def step(self, kind: str) -> type[Step]: ...
+
+
+def affected(policy: Policy, request: Request, world: World) -> list[Queue]:
+    """The queues a request is about, most important first. Raises UsageError for bad names."""
+    for name in request.queues:
+        if name not in policy.queues:
+            raise UsageError(f"there is no queue {name!r} in the policy",
+                             hint=f"one of: {', '.join(policy.queues)}")
+    for name in request.to:
+        if name not in policy.sites:
+            raise UsageError(f"there is no site {name!r} in the policy",
+                             hint=f"one of: {', '.join(policy.sites)}")
+    subject = request.subject
+    if request.runbook == "overflow" or subject in policy.queues and subject not in policy.sites:
+        if subject not in policy.queues:
+            raise UsageError(f"there is no queue {subject!r} in the policy",
+                             hint=f"one of: {', '.join(policy.queues)}")
+        return [policy.queues[subject]]
+    if subject not in policy.sites:
+        raise UsageError(f"there is no site {subject!r} in the policy",
+                         hint=f"one of: {', '.join(policy.sites)}")
+    found = []
+    for queue in policy.by_priority():
+        now = current_shares(queue, world) or queue.normal
+        there = subject in now or subject in queue.normal or subject in queue.backlogs
+        mine = queue.home == subject if KINDS.get(request.runbook) == "failback" else there
+        if mine and (not request.queues or queue.name in request.queues):
+            found.append(queue)
+    return found
+
+
+def current_shares(queue: Queue, world: World) -> Shares | None:
+    """The shares of the lever that carries this queue's arrivals, None when unknown."""
+    view = world.queues.get(queue.name)
+    if view is None:
+        return None
+    return view.shares if queue.route else view.intake
+
+
+def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds,
+              seen: Circumstances) -> Plan:
+    """Bind the recipe. What stands against the plan is in its findings: the caller refuses."""
+    world, kind = seen.world, KINDS.get(request.runbook, "failover")
+    queues = affected(policy, request, world)
+    if not queues:
+        raise UsageError(f"no queue of the policy has work at {request.subject}",
+                         hint="ccfailover status")
+    leaving = (frozenset({request.subject}) if kind in ("failover", "switchover")
+               and request.subject in policy.sites else frozenset())
+    findings: list[Finding] = []
+    branches: list[Branch] = []
+    queue_plans: list[QueuePlan] = []
+    before: dict[str, Mapping[str, int] | None] = {}
+    after: dict[str, Mapping[str, int]] = {}
+    cost = Decimal(0)
+    for queue in queues:
+        lever = queue.route or queue.intake
+        if kind == "failover" and not leaving:
+            leaving_here = frozenset({queue.home})
+        else:
+            leaving_here = leaving
+        allocation = allocate(
+            policy, queue, world, leaving=leaving_here, kind=kind, at=world.at,
+            is_open=seen.is_open, fraction=request.percent, only_to=request.to or None,
+            capabilities=seen.capabilities(lever) if lever else Capabilities(),
+            load_per_hour=seen.loads.get(queue.name, queue.load_per_hour),
+        )
+        findings.extend(allocation.findings)
+        now = current_shares(queue, world)
+        before[queue.name] = now.to_json() if now else None
+        after[queue.name] = allocation.shares.to_json()
+        cost += allocation.cost_per_hour
+        queue_plans.append(QueuePlan(queue=queue, before=now, after=allocation.shares,
+                                     cost_per_hour=allocation.cost_per_hour))
+        steps = _bind(recipe.branch, policy, request, kinds, seen, queue, now, allocation)
+        branches.append(Branch(queue.name, _number(queue.name, steps)))
+    findings.extend(judge(
+        policy, runbook=kind, queue_plans=queue_plans, world=world, at=world.at,
+        home_down_fresh=_home_down(queues, world), overrides=request.overrides,
+        spent_today=seen.spent_today, last_moves=seen.last_moves, is_blocked=seen.is_blocked,
+        automatic=request.automatic,
+    ))
+    ends = {
+        name: Branch(name, _number(name, _bind(lines, policy, request, kinds, seen, None, None,
+                                               None)))
+        for name, lines in (("before", recipe.before), ("after", recipe.after))
+    }
+    kept = tuple(branch for branch in branches if branch.steps)
+    return Plan(
+        runbook=request.runbook, subject=request.subject, mode=request.mode,
+        policy_name=policy.name, policy_sha256=policy.sha256, reason=request.reason,
+        before=ends["before"], branches=kept, after=ends["after"],
+        scopes=_scopes(policy, queues, kept), shares_before=before, shares_after=after,
+        findings=tuple(findings), cost_per_hour=str(cost), overrides=dict(request.overrides),
+        supersedes=request.supersedes,
+        basis={"request": request.to_json(), "states": _states(policy, queues, world)},
+    )
+
+
+def _bind(lines: Sequence[Line], policy: Policy, request: Request, kinds: StepKinds,
+          seen: Circumstances, queue: Queue | None, before: Shares | None,
+          allocation: Allocation | None) -> list[StepSpec]:
+    bound: list[StepSpec] = []
+    for line in lines:
+        bound.extend(kinds.step(line.kind).bind(Binding(
+            policy=policy, runbook=KINDS.get(request.runbook, "failover"),
+            subject=request.subject, mode=request.mode, queue=queue, before=before,
+            after=allocation.shares if allocation else None,
+            moves=allocation.moves if allocation else (), capabilities=seen.capabilities,
+            params=line.params, reason=request.reason,
+        )))
+    return bound
+
+
+def _number(branch: str, steps: Sequence[StepSpec]) -> tuple[StepSpec, ...]:
+    return tuple(replace(step, id=f"{branch}/{number}-{step.id}")
+                 for number, step in enumerate(steps, 1))
+
+
+def _scopes(policy: Policy, queues: Sequence[Queue], branches: Sequence[Branch]) -> tuple[str, ...]:
+    """Every lever, and every queue that one of these levers carries."""
+    levers = {step.lever for branch in branches for step in branch.steps if step.lever}
+    names = {queue.name for queue in queues if any(b.name == queue.name for b in branches)}
+    for queue in policy.queues.values():
+        if any(lever and lever.lever in levers for lever in (queue.route, queue.intake)):
+            names.add(queue.name)
+    return tuple(sorted({*(f"lever:{lever}" for lever in levers),
+                         *(f"queue:{name}" for name in names)}))
+
+
+def _states(policy: Policy, queues: Sequence[Queue], world: World) -> dict[str, str]:
+    sites = {site for queue in queues for site in (queue.home, *queue.backups)}
+    return {name: world.site_state(name).value for name in sorted(sites)}
+
+
+def _home_down(queues: Sequence[Queue], world: World) -> bool:
+    """Whether home is down as seen now: a stale `down` is `unknown`, so this is fresh."""
+    return any(world.site_state(queue.home) is State.DOWN for queue in queues)
+
+
+_WORSE = [State.HEALTHY, State.DEGRADED, State.UNKNOWN, State.DOWN]
+
+
+def changed(policy: Policy, made: Plan, now: Plan) -> list[str]:
+    """What an earlier plan rests on that is no longer so; empty when it may be run.
+
+    A home that got worse voids nothing: that is what the plan is for.
+    """
+    out: list[str] = []
+    if made.policy_sha256 != now.policy_sha256:
+        out.append(f"the policy was {made.policy_sha256[:12]}, is {now.policy_sha256[:12]}")
+    if made.mode is not now.mode or made.basis.get("request") != now.basis.get("request"):
+        out.append(f"it was made for {made.runbook} {made.subject} ({made.mode.value}), "
+                   f"not for {now.runbook} {now.subject} ({now.mode.value})")
+    homes = {queue.home for queue in policy.queues.values()}
+    then, today = made.basis.get("states", {}), now.basis.get("states", {})
+    for site in sorted({*then, *today}):
+        was, is_now = then.get(site, "unknown"), today.get(site, "unknown")
+        got_worse = _WORSE.index(State(is_now)) > _WORSE.index(State(was))
+        if was != is_now and not (site in homes and got_worse):
+            out.append(f"{site} was {was}, is {is_now}")
+    for queue in sorted({*made.shares_after, *now.shares_after}):
+        for text, old, new in (
+            ("is at", made.shares_before.get(queue), now.shares_before.get(queue)),
+            ("would go to", made.shares_after.get(queue), now.shares_after.get(queue)),
+        ):
+            if old != new:
+                out.append(f"{queue} {text} {_show(new)}; when the plan was made: {_show(old)}")
+    if not out and made.hash != now.hash:
+        out.append("its steps are others now (another version of ccfailover or of the recipe)")
+    return out
+
+
+def _show(parts: Mapping[str, int] | None) -> str:
+    return str(Shares(parts)) if parts else "unknown"

@@ -1,0 +1,223 @@
+"""Journal → state of a run. Folded every time, never stored; pure.
+
+A run's stream (`run:<id>`) holds these kinds:
+
+    run.planned  run.started  run.resumed  run.paused  run.superseded  note
+    step.started  step.observed  step.succeeded  step.failed  step.skipped  step.rehearsed
+    branch.paused  branch.aborted
+    rollback.started  undo.started  undo.succeeded  undo.failed  run.stuck
+    confirmation.given  approval.given  approval.declined  stop.requested
+    run.succeeded  run.succeeded_with_exceptions  run.aborted  run.rolled_back   (these end it)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from ccfailover.errors import StoreError
+from ccfailover.model.journal import Record
+from ccfailover.model.plan import Json, Plan, StepSpec
+
+
+class RunState(str, Enum):
+    PLANNED = "planned"
+    RUNNING = "running"
+    PAUSED = "paused"
+    INTERRUPTED = "interrupted"
+    ROLLING_BACK = "rolling_back"
+    STUCK = "stuck"
+    SUCCEEDED = "succeeded"
+    SUCCEEDED_WITH_EXCEPTIONS = "succeeded_with_exceptions"
+    ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+    SUPERSEDED = "superseded"
+
+    @property
+    def is_open(self) -> bool:
+        """An open run keeps its scope: nothing else starts there."""
+        return self in _OPEN
+
+
+_OPEN = frozenset({RunState.PLANNED, RunState.RUNNING, RunState.PAUSED, RunState.INTERRUPTED,
+                   RunState.ROLLING_BACK, RunState.STUCK})
+
+ENDINGS = {
+    "run.succeeded": RunState.SUCCEEDED,
+    "run.succeeded_with_exceptions": RunState.SUCCEEDED_WITH_EXCEPTIONS,
+    "run.rolled_back": RunState.ROLLED_BACK,
+    "run.aborted": RunState.ABORTED,
+    "run.superseded": RunState.SUPERSEDED,
+}
+
+_PHASES = {
+    "run.planned": RunState.PLANNED,
+    "run.started": RunState.RUNNING,
+    "run.resumed": RunState.RUNNING,
+    "run.paused": RunState.PAUSED,
+    "rollback.started": RunState.ROLLING_BACK,
+    "run.stuck": RunState.STUCK,
+    **ENDINGS,
+}
+
+
+class StepStatus(str, Enum):
+    PENDING = "pending"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    REHEARSED = "rehearsed"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    UNDO_FAILED = "undo_failed"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What the journal says of one step. `snapshot` is the first one, for ever.
+
+    `truth` is the last word on its aim (`yes`, `no`, `unknown`); a step that is STARTED in a run
+    that is no longer running is in doubt.
+    """
+
+    spec: StepSpec
+    branch: str
+    status: StepStatus = StepStatus.PENDING
+    attempts: int = 0
+    snapshot: Json = None
+    has_snapshot: bool = False
+    truth: str = ""
+    reason: str = ""
+    data: Mapping[str, Json] = field(default_factory=dict)
+    exceptions: tuple[str, ...] = ()
+    started_at: int | None = None
+    ended_at: int | None = None
+
+    @property
+    def touched(self) -> bool:
+        """Something may have been done, so that a rollback has to look at it."""
+        return self.has_snapshot and self.status not in (StepStatus.PENDING, StepStatus.UNDONE,
+                                                         StepStatus.REHEARSED)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its journal tells it. `phase` does not know of crashes: see `state`."""
+
+    id: str
+    plan: Plan
+    phase: RunState
+    steps: Mapping[str, StepRecord]
+    planned_at: int
+    started_at: int | None
+    ended_at: int | None
+    requester: str
+    context: Mapping[str, Json]
+    notes: tuple[str, ...]
+    stop_requested: bool
+    head: tuple[int, str]
+
+    def state(self, alive: bool | None) -> RunState:
+        """`alive`: whether the lease's holder lives; a phase that needs one without it is
+        interrupted. None (cannot tell) is given the benefit of its unexpired lease."""
+        needs_holder = self.phase in (RunState.RUNNING, RunState.ROLLING_BACK, RunState.PLANNED)
+        return RunState.INTERRUPTED if needs_holder and alive is False else self.phase
+
+    @property
+    def rolling_back(self) -> bool:
+        """Whether the last direction was back: a resume of an interrupted rollback goes on back."""
+        return any(step.status in (StepStatus.UNDOING, StepStatus.UNDONE, StepStatus.UNDO_FAILED)
+                   for step in self.steps.values()) or self.phase in (RunState.ROLLING_BACK,
+                                                                      RunState.STUCK)
+
+    def exceptions(self) -> list[str]:
+        """Why this run must not be called plainly succeeded."""
+        out = [f"{guard} overridden: {why}" for guard, why in self.plan.overrides.items()]
+        for step in self.steps.values():
+            if step.status is StepStatus.SKIPPED:
+                out.append(f"{step.spec.id} skipped: {step.reason}")
+            elif step.status is StepStatus.FAILED:
+                out.append(f"{step.spec.id} failed and was passed over: {step.reason}")
+            out.extend(f"{step.spec.id}: {text}" for text in step.exceptions)
+        return out
+
+    def problems(self) -> list[StepRecord]:
+        """Steps that stopped their branch, in plan order."""
+        return [s for s in self.steps.values()
+                if s.status in (StepStatus.FAILED, StepStatus.STARTED, StepStatus.UNDO_FAILED)]
+
+
+def fold(records: Sequence[Record]) -> Run:
+    """The run that these records tell. Raises StoreError when they do not begin with a plan."""
+    if not records or records[0].kind != "run.planned":
+        raise StoreError("the run's journal does not begin with its plan",
+                         where=records[0].stream if records else None,
+                         hint="ccfailover journal verify")
+    first = records[0]
+    plan = Plan.from_json(first.data["plan"])
+    steps = {spec.id: StepRecord(spec, branch.name)
+             for branch in plan.all_branches() for spec in branch.steps}
+    phase, started, ended = RunState.PLANNED, None, None
+    context: Mapping[str, Json] = {}
+    notes: list[str] = []
+    stop = False
+    for record in records:
+        kind = record.kind
+        if kind in _PHASES and not (ended and kind != "run.superseded"):
+            phase = _PHASES[kind]
+        if kind in ("run.started", "run.resumed", "rollback.started"):
+            stop = False
+            if kind == "run.started" and started is None:
+                started, context = record.at, record.data.get("context", {})
+        elif kind in ENDINGS:
+            ended = record.at
+        elif kind == "stop.requested":
+            stop = True
+        elif kind == "note":
+            notes.append(str(record.data.get("text", "")))
+        name = record.data.get("step")
+        if isinstance(name, str) and name in steps:
+            steps[name] = _step(steps[name], record)
+    last = records[-1]
+    return Run(
+        id=first.stream.removeprefix("run:"), plan=plan, phase=phase, steps=steps,
+        planned_at=first.at, started_at=started, ended_at=ended, requester=first.actor,
+        context=context, notes=tuple(notes), stop_requested=stop, head=(last.seq, last.hash),
+    )
+
+
+def _step(step: StepRecord, record: Record) -> StepRecord:
+    data = record.data
+    match record.kind:
+        case "step.started":
+            kept = step.snapshot if step.has_snapshot else data.get("snapshot")
+            return replace(step, status=StepStatus.STARTED, attempts=step.attempts + 1,
+                           snapshot=kept, has_snapshot=True, ended_at=None,
+                           started_at=step.started_at or record.at)
+        case "step.observed":
+            return replace(step, truth=data.get("truth", ""), reason=data.get("detail", ""))
+        case "step.succeeded":
+            return replace(step, status=StepStatus.SUCCEEDED, truth="yes", ended_at=record.at,
+                           reason=data.get("detail", ""), data=data.get("data") or {},
+                           exceptions=tuple(data.get("exceptions", ())))
+        case "step.rehearsed":
+            return replace(step, status=StepStatus.REHEARSED, truth=data.get("truth", ""),
+                           ended_at=record.at, reason=data.get("detail", ""),
+                           started_at=step.started_at or record.at)
+        case "step.failed":
+            return replace(step, status=StepStatus.FAILED, truth=data.get("truth", ""),
+                           reason=data.get("reason", ""), ended_at=record.at)
+        case "step.skipped":
+            return replace(step, status=StepStatus.SKIPPED, reason=data.get("reason", ""),
+                           ended_at=record.at)
+        case "undo.started":
+            return replace(step, status=StepStatus.UNDOING)
+        case "undo.succeeded":
+            return replace(step, status=StepStatus.UNDONE, reason=data.get("detail", ""),
+                           exceptions=tuple(data.get("exceptions", ())), ended_at=record.at)
+        case "undo.failed":
+            return replace(step, status=StepStatus.UNDO_FAILED, reason=data.get("reason", ""),
+                           truth=data.get("truth", ""), ended_at=record.at)
+    return step
