@@ -78,6 +78,16 @@ class Database:
             return self._reader.execute(sql, params or {}).fetchall()
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within the block, this thread's queries all see one state of the store."""
+        with self._reading, self._plain("nothing was read"):
+            self._reader.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._reader.execute("COMMIT")
+
+    @contextmanager
     def transaction(self, doing: str) -> Iterator[Transaction]:
         """One write, durable when the block has been left; nothing of it when it raises.
 

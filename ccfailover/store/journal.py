@@ -90,7 +90,7 @@ class Journal:
         """
         from ccfailover.store.verify import verify_store
 
-        return verify_store(self._db, self._heads(), self._pages)
+        return verify_store(self._db, self._heads, self._pages)
 
     def _heads(self) -> dict[str, tuple[int, str]]:
         rows = self._db.query(

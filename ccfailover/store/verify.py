@@ -87,12 +87,23 @@ class ChainCheck:
             for run in self._created:
                 self._run_is_whole(run)
             for stream, by in self._successors.items():
-                if by not in self._created:
+                if not isinstance(by, str) or by not in self._created:
                     self.say(f"{stream}: superseded by {by!r}, which the chain of runs does not "
                              "know")
         if self._unlisted:
             self.problems.append(f"and {self._unlisted} more")
         return self.problems
+
+    def index_of_runs(self, indexed: Mapping[str, tuple[int, str | None]]) -> None:
+        """Compare the store's table of runs (number, how it ended) with what was journaled."""
+        for run in sorted(set(indexed) | set(self._created)):
+            ended, created = self._ended.get(run), self._created.get(run)
+            journaled = None
+            if created is not None:
+                journaled = (created["number"], ended.get("state") if ended else None)
+            if indexed.get(run) != journaled:
+                self.say(f"run {run}: the index of runs says {indexed.get(run)}, the journal "
+                         f"{journaled}")
 
     def _chain_of_runs(self, place: str, body: Mapping[str, Any]) -> None:
         data, kind = body["data"], body["kind"]
@@ -100,10 +111,11 @@ class ChainCheck:
         if kind == "run.created":
             if number != self._numbers + 1:
                 self.say(f"{place}: run numbers go from {self._numbers} to {number}")
-            if not isinstance(run, str) or chain.run_number(run) != number:
+            if (not isinstance(run, str) or type(number) is not int
+                    or chain.run_number(run) != number):
                 self.say(f"{place}: run {run!r} does not carry its number {number!r}")
                 return
-            self._numbers = int(number)
+            self._numbers = number
             self._created[run] = data
         elif kind == "run.ended":
             if not isinstance(run, str) or run not in self._created:
@@ -183,7 +195,7 @@ def verify_export(lines: Iterable[str | bytes], *, head: str | None = None) -> l
 
 
 def verify_store(
-    db: Database, heads: Mapping[str, tuple[int, str]],
+    db: Database, heads_of: Callable[[], Mapping[str, tuple[int, str]]],
     pages: Callable[[str, int], Iterator[tuple[str, int, str, str]]],
 ) -> list[str]:
     """As `verify_export`, for an open store: also the file itself and the index of runs."""
@@ -191,6 +203,10 @@ def verify_store(
     try:
         for problem in db.integrity():
             check.say(f"the file is damaged: {problem}")
+        with db.snapshot():  # a run that starts just now is in both or in neither
+            heads = heads_of()
+            indexed = {row[0]: (row[1], row[2]) for row in
+                       db.query("SELECT id, number, ended FROM run ORDER BY number")}
         for stream, (last, _) in heads.items():
             if chain.stream_order(stream) is None:
                 check.say(f"{stream!r}: no stream can have this name")
@@ -200,22 +216,10 @@ def verify_store(
                     check.heads.get(column, (0, ""))[0] != seq
                 ):
                     check.say(f"{place}: kept under another stream or number than it says")
-        _index_of_runs(check, db)
+        check.index_of_runs(indexed)
     except StoreError as error:
         check.say(str(error))
     return check.finish()
-
-
-def _index_of_runs(check: ChainCheck, db: Database) -> None:
-    indexed = {row[0]: (row[1], row[2]) for row in
-               db.query("SELECT id, number, ended FROM run ORDER BY number")}
-    for run in sorted(set(indexed) | set(check._created)):
-        ended = check._ended.get(run)
-        created = check._created.get(run)
-        journaled = (created["number"], ended.get("state") if ended else None) if created else None
-        if indexed.get(run) != journaled:
-            check.say(f"run {run}: the index of runs says {indexed.get(run)}, the journal "
-                      f"{journaled}")
 
 
 def _manifest(
@@ -234,7 +238,7 @@ def _manifest(
         return None
     if line != chain.manifest_line(heads):
         check.say("line 1: the line is not as it was written")
-    if parsed["hash"] in check.hashes_wanted:
+    if str(parsed["hash"]) in check.hashes_wanted:
         check.hashes_wanted[str(parsed["hash"])] = True
     return heads
 

@@ -72,7 +72,7 @@ def test_removed_repeated_and_swapped_lines_are_found(written):
     seal = written.seal()
     for index in range(len(lines)):
         assert verify_export(lines[:index] + lines[index + 1:], head=seal)
-        assert verify_export(lines[:index] + [lines[index]] + lines[index:], head=seal)
+        assert verify_export([*lines[:index], lines[index], *lines[index:]], head=seal)
         if index + 1 < len(lines):
             swapped = lines.copy()
             swapped[index], swapped[index + 1] = swapped[index + 1], swapped[index]
@@ -165,6 +165,40 @@ def test_junk_is_told_and_never_crashes(written, junk):
         assert all(len(problem) < 400 for problem in problems)
 
 
+def test_any_value_in_any_field_is_told_and_never_crashes(written):
+    """A forger who computes every hash anew, with nonsense in one field after the other."""
+    records = [json.loads(line)["record"] for line in list(written.export())[1:]]
+    for index, record in enumerate(records):
+        for name in record:
+            for junk in (None, [], {}, -1, 2**70, True, "", "x", ["by"]):
+                forged = [dict(each) for each in records]
+                forged[index][name] = junk
+                assert isinstance(_checked(forged), list)
+        for name in record["data"]:
+            for junk in (None, [], {}, -1, 2**70, True, "", "r0-a", "r1-\n"):
+                forged = [dict(each) for each in records]
+                forged[index]["data"] = {**record["data"], name: junk}
+                assert isinstance(_checked(forged), list)
+
+
+def _checked(records: list[dict]) -> list[str]:
+    lines = []
+    for record in records:
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        lines.append(record_line(text, digest(text)))
+    return verify_export([manifest_line({}), *lines])
+
+
+@pytest.mark.parametrize("junk", [None, [], {}, 1, "x", {"runs": [None, []]}, {"runs": [1]}])
+def test_any_manifest_is_told_and_never_crashes(junk):
+    """The first line may be anything."""
+    for line in ({"hash": junk, "manifest": {"format": 1, "heads": {}}},
+                 {"hash": "x", "manifest": junk},
+                 {"hash": "x", "manifest": {"format": junk, "heads": {}}},
+                 {"hash": "x", "manifest": {"format": 1, "heads": junk}}):
+        assert verify_export([json.dumps(line)], head="x")
+
+
 def test_an_empty_export_is_no_export():
     """No line at all proves nothing; an empty store does export something."""
     assert verify_export([])
@@ -245,10 +279,9 @@ def _remade(records: list[dict], *, rechain: bool = False) -> list[str]:
     """A forger's export: heads recounted and, with `rechain`, numbers and hashes too."""
     heads: dict[str, tuple[int, str]] = {}
     lines = []
-    for record in records:
-        seq, prev = heads.get(record["stream"], (0, "0" * 64))
-        if rechain:
-            record = {**record, "seq": seq + 1, "prev": prev}
+    for given in records:
+        seq, prev = heads.get(given["stream"], (0, "0" * 64))
+        record = {**given, "seq": seq + 1, "prev": prev} if rechain else given
         text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         heads[record["stream"]] = (record["seq"], digest(text))
         lines.append(record_line(text, digest(text)))
