@@ -65,6 +65,7 @@ BENCH = [
     "ansible-core>=2.17",
     "chaostoolkit>=1.19,<2",
     "patroni>=4.0,<5",
+    "psycopg[binary]>=3.1,<4",  # patronictl does not even say --help without one
 ]
 
 setup(
