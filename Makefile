@@ -21,11 +21,11 @@ quick: setup-dev ## Tests without the slow ones
 	@.venv/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 check: setup-dev ## Lint, types, import contracts, documents
-	.venv/bin/ruff check .
-	.venv/bin/mypy
-	.venv/bin/lint-imports --no-logo
-	.venv/bin/python tools/check_docs.py
-	.venv/bin/python tools/check_size.py
+	@status=0; \
+	for check in "ruff check ." "mypy" "lint-imports --no-logo" \
+	    "python tools/check_docs.py" "python tools/check_size.py"; do \
+	  echo "$$check"; .venv/bin/$$check || status=1; \
+	done; exit $$status
 
 bench: setup-dev setup-bench ## Measure start-up beside other tools; writes benchmarks/RESULTS.md
 	@.venv/bin/python benchmarks/startup.py --write $(ARGS)
