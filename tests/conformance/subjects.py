@@ -10,7 +10,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.providers import Backlog, Provider, Route
@@ -85,7 +85,7 @@ class RouteSubject(ABC):
 
 class HttpSubject(RouteSubject):
     hostile = HOSTILE
-    names = {"hq": "T1", "acme": "T2", "message": "ANNOUNCE"}
+    names: ClassVar = {"hq": "T1", "acme": "T2", "message": "ANNOUNCE"}
 
     def __init__(self, port: int, weather: Weather) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.policy import LeverSpec
 from ccfailover.providers import Backlog, BacklogMeasure
 from ccfailover.providers.params import seconds, texts
-from ccfailover.providers.sqs.faults import THROTTLED, as_provider_error
+from ccfailover.providers.sqs.faults import THROTTLED, as_provider_error, shown_code
 from ccfailover.providers.sqs.messages import (
     BATCH,
     MAX_BYTES,
@@ -25,7 +25,10 @@ from ccfailover.providers.sqs.messages import (
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
-    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        BatchResultErrorEntryTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
 
     Entry = SendMessageBatchRequestEntryTypeDef
 
@@ -35,6 +38,8 @@ _POLL_SECONDS: Final = 1
 _MAX_VISIBILITY: Final = 43_200
 _OLD_LIMIT: Final = 262_144
 """A queue whose own limit is at most this may stand on a server with the old batch limit."""
+_MISSHAPEN: Final = (TypeError, ValueError, AttributeError, KeyError)
+"""What botocore's parser, and reading what it parsed, raise when a peer sends other types."""
 _ITEM_FAULTS: Final = frozenset({
     "InvalidMessageContents", "InvalidParameterValue", "InvalidAttributeValue",
     "BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong",
@@ -102,8 +107,11 @@ class SqsBacklog(Backlog):
             WaitTimeSeconds=_POLL_SECONDS, MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
         ), writes=True)
-        return [decode(message, self._item, self._max_item)
-                for message in reply.get("Messages", [])]
+        try:
+            return [decode(message, self._item, self._max_item)
+                    for message in reply.get("Messages", [])]
+        except _MISSHAPEN:
+            raise self._nonsense("a message is not in SQS's form", "ReceiveMessage") from None
 
     def extend(self, handles: Sequence[str], seconds: float) -> Mapping[str, bool]:
         hide = max(0, min(_MAX_VISIBILITY, math.ceil(seconds)))
@@ -186,20 +194,18 @@ class SqsBacklog(Backlog):
             return {int(made["Id"]): PutResult(
                 items[int(made["Id"])].item_id, ok=False, in_doubt=error.in_doubt,
                 detail=str(error)) for made in batch}
-        results = {int(made["Id"]): PutResult(
-            items[int(made["Id"])].item_id, ok=False, in_doubt=True,
-            detail="the reply does not mention it") for made in batch}
+        by_id = {made["Id"]: items[int(made["Id"])].item_id for made in batch}
+        results = {name: PutResult(item_id, ok=False, in_doubt=True,
+                                   detail="the reply does not mention it")
+                   for name, item_id in by_id.items()}
         for sent in reply.get("Successful", []):
-            index = int(sent["Id"])
-            results[index] = PutResult(items[index].item_id, ok=True,
-                                       target_ref=sent.get("MessageId"))
+            if sent.get("Id") in by_id:
+                results[sent["Id"]] = PutResult(by_id[sent["Id"]], ok=True,
+                                                target_ref=sent.get("MessageId"))
         for failed in reply.get("Failed", []):
-            index, ours = int(failed["Id"]), bool(failed.get("SenderFault"))
-            code = str(failed.get("Code", ""))[:80]
-            results[index] = PutResult(
-                items[index].item_id, ok=False, permanent=ours,
-                in_doubt=not ours and code not in THROTTLED, detail=f"refused ({code})")
-        return results
+            if failed.get("Id") in by_id:
+                results[failed["Id"]] = _failed(by_id[failed["Id"]], failed)
+        return {int(name): result for name, result in results.items()}
 
     def _refused(
         self, batch: list[Entry], items: Sequence[WorkItem], refusal: Rejected
@@ -240,9 +246,9 @@ class SqsBacklog(Backlog):
             return int(raw)
         raise self._nonsense(f"no number for {name}")
 
-    def _nonsense(self, what: str) -> Rejected:
+    def _nonsense(self, what: str, operation: str = "GetQueueAttributes") -> Rejected:
         return Rejected(f"the reply makes no sense: {what}", provider=self._provider,
-                        where=self._where("GetQueueAttributes"))
+                        where=self._where(operation))
 
     def _where(self, operation: str) -> str:
         return f"{self._ref.split('?', 1)[0].rpartition('/')[2]} {operation}"
@@ -264,6 +270,9 @@ class SqsBacklog(Backlog):
             return call(client, self._url)
         except (BotoCoreError, ClientError) as error:
             raise as_provider_error(error, self._provider, where, writes=writes) from None
+        except _MISSHAPEN:
+            raise Unavailable("the reply makes no sense: not in SQS's form", in_doubt=writes,
+                              provider=self._provider, where=where) from None
 
 
 def _chunks(handles: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -283,6 +292,14 @@ def _batches(entries: Sequence[Entry], limit: int) -> Iterator[list[Entry]]:
         total += size(made)
     if batch:
         yield batch
+
+
+def _failed(item_id: str, failed: BatchResultErrorEntryTypeDef) -> PutResult:
+    """A single refusal inside a batch: the sender's fault is the item's for good."""
+    ours, code = failed.get("SenderFault") is True, str(failed.get("Code", ""))
+    return PutResult(item_id, ok=False, permanent=ours,
+                     in_doubt=not ours and code not in THROTTLED,
+                     detail=f"refused ({shown_code(code)})")
 
 
 def _which(chunk: Sequence[str], successful: Sequence[Mapping[str, object]]) -> dict[str, bool]:

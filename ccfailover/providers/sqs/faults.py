@@ -54,16 +54,16 @@ def _from_code(
     response: object, provider: str, where: str, *, writes: bool
 ) -> ProviderError:
     reply = response if isinstance(response, dict) else {}
-    code = str(reply.get("Error", {}).get("Code", "no code"))[:80]
+    code = str(reply.get("Error", {}).get("Code", "no code"))
     meta = reply.get("ResponseMetadata", {})
     status = meta.get("HTTPStatusCode", 0)
     raw = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
     wait = min(float(raw), 3600.0) if raw.isascii() and raw.isdigit() and len(raw) < 9 else None
     if code in THROTTLED or status == 429:
-        return Unavailable(f"throttled ({_shown(code)})", in_doubt=False, provider=provider,
+        return Unavailable(f"throttled ({shown_code(code)})", in_doubt=False, provider=provider,
                            where=where, retry_after=wait)
     if status >= 500:
-        return Unavailable(f"replied {status} ({_shown(code)})", in_doubt=writes,
+        return Unavailable(f"replied {status} ({shown_code(code)})", in_doubt=writes,
                            provider=provider, where=where, retry_after=wait)
     hint = None
     if code in _CREDENTIALS:
@@ -74,9 +74,10 @@ def _from_code(
         hint = "check ref, region and account of this queue in the policy"
     elif code in _DENIED:
         hint = "the credentials lack a right: ccfailover providers list names those needed"
-    return Rejected(f"refused ({_shown(code)})", provider=provider, where=where, hint=hint)
+    return Rejected(f"refused ({shown_code(code)})", provider=provider, where=where, hint=hint)
 
 
-def _shown(code: str) -> str:
+def shown_code(code: str) -> str:
     """A code is a plain word; anything else came from a peer that is no SQS."""
+    code = code[:80]
     return code if code.replace(".", "").replace("_", "").isalnum() and code.isascii() else "?"

@@ -64,7 +64,7 @@ def decode(
         hops=_count(attributes.get(_HOPS, ""), 0),
         receives=_count(system.get("ApproximateReceiveCount", ""), 1),
         problem=found.problem,
-        attributes={k: v for k, v in attributes.items() if k not in _OWN},
+        attributes={k: v for k, v in attributes.items() if k.partition(":")[0] not in _OWN},
     )
 
 
@@ -134,11 +134,11 @@ def _outgoing(item: WorkItem, key: str) -> dict[str, MessageAttributeValueTypeDe
             made[plain] = {"DataType": kind, "BinaryValue": raw}
         elif value:
             made[plain] = {"DataType": kind or "String", "StringValue": value}
-    own = {_ITEM: item.item_id, _SUBMITTED: item.submitted or "", _KEY: key}
+    own = {_ITEM: item.item_id, _SUBMITTED: item.submitted or "", _KEY: key,
+           _HOPS: str(item.hops)}
     for name, value in own.items():
         if value:
             made[name] = {"DataType": "String", "StringValue": value}
-    made[_HOPS] = {"DataType": "Number", "StringValue": str(item.hops)}
     return made
 
 

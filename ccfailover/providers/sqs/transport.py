@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, cast
 
 from ccfailover.errors import Unavailable
-from ccfailover.providers.curl import MIB, Client, origin
+from ccfailover.providers.curl import MIB, Client, Reply, origin
+from ccfailover.providers.documents import parse
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -63,10 +64,25 @@ class Transport:
         if reply.cut:
             raise Unavailable(f"the reply is larger than {_CAP // MIB} MiB", in_doubt=writes,
                               provider=self._provider, where=shown)
+        body = self._checked(reply, shown, writes)
         headers = HTTPHeaders()
         for name, value in reply.headers.items():
             headers[name] = value
-        return AWSResponse(request.url, reply.status, headers, _Raw(reply.body))
+        return AWSResponse(request.url, reply.status, headers, _Raw(body))
+
+    def _checked(self, reply: Reply, shown: str, writes: bool) -> bytes:
+        """The body, if it is JSON, as every answer of SQS is. A refusal in another form (from a
+        proxy, say) is left to its status."""
+        try:
+            sound = isinstance(parse(reply.body), dict) if reply.body else True
+        except ValueError:
+            sound = False
+        if sound:
+            return reply.body
+        if 200 <= reply.status < 300:
+            raise Unavailable("the reply makes no sense: no JSON object", in_doubt=writes,
+                              provider=self._provider, where=shown)
+        return b"{}"
 
 
 class _Raw:
