@@ -124,6 +124,7 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
     before: dict[str, Mapping[str, int] | None] = {}
     after: dict[str, Mapping[str, int]] = {}
     cost = Decimal(0)
+    heads: dict[str, float] = {}
     for queue in queues:
         lever = queue.route or queue.intake
         if kind == "failover" and not leaving:
@@ -135,14 +136,21 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
             is_open=seen.is_open, fraction=request.percent, only_to=request.to or None,
             capabilities=seen.capabilities(lever) if lever else Capabilities(),
             load_per_hour=seen.loads.get(queue.name, queue.load_per_hour),
+            heads_taken=heads, demanded=bool(request.queues),
         )
+        for site, count in allocation.heads.items():
+            heads[site] = heads.get(site, 0.0) + count
         findings.extend(allocation.findings)
         now = current_shares(queue, world)
         before[queue.name] = now.to_json() if now else None
         after[queue.name] = allocation.shares.to_json()
         cost += allocation.cost_per_hour
         queue_plans.append(QueuePlan(queue=queue, before=now, after=allocation.shares,
-                                     cost_per_hour=allocation.cost_per_hour))
+                                     cost_per_hour=allocation.cost_per_hour,
+                                     untouched=allocation.untouched))
+        if allocation.untouched:
+            # Held, refused, or nobody can take it: the rest of the failover goes on without it.
+            continue
         steps = _bind(recipe.branch, policy, request, kinds, seen, queue, now, allocation)
         branches.append(Branch(queue.name, _number(queue.name, steps)))
     findings.extend(judge(

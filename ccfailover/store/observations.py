@@ -107,11 +107,10 @@ def _reading(data: dict[str, Any]) -> Reading:
 
 
 def _history_json(history: ProbeHistory) -> dict[str, Any]:
+    # Every field, by name: one that is added to the model is kept without a change here.
     return {
-        "key": history.key, "settled": history.settled.value, "streak": history.streak,
-        "streak_outcome": history.streak_outcome.value, "since": history.since,
-        "last": _reading_json(history.last), "last_good": history.last_good,
-        "first_bad": history.first_bad,
+        **history.__dict__, "settled": history.settled.value,
+        "streak_outcome": history.streak_outcome.value, "last": _reading_json(history.last),
     }
 
 
