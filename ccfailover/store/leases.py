@@ -138,13 +138,14 @@ class Leases:
         with self._db.transaction(f"release the lease of run {lease.run}") as tx:
             require_fence(tx, lease, not_done="nothing was released")
             tx.execute("DELETE FROM scope WHERE run = :run", {"run": lease.run})
-            tx.execute("UPDATE run SET holder = NULL, expires_at = 0 WHERE id = :run",
-                       {"run": lease.run})
+            tx.execute("UPDATE run SET holder = NULL, expires_at = :now WHERE id = :run",
+                       {"run": lease.run, "now": tx.now})
 
     def lapse(self, lease: Lease) -> None:
-        """Let go of an unfinished run: it keeps its scope, and anyone may take it up at once.
+        """Let go of an unfinished run: it keeps its scopes, and anyone may take it up at once.
 
-        Raises Fenced when the lease is not ours any more."""
+        Raises Fenced when the lease is not ours any more.
+        """
         with self._db.transaction(f"let go of run {lease.run}") as tx:
             require_fence(tx, lease, not_done="nothing was let go")
             tx.execute("UPDATE run SET holder = NULL, expires_at = :now WHERE id = :run",
@@ -153,7 +154,8 @@ class Leases:
     def leases(self) -> list[Lease]:
         """One per unfinished run, by number, also those whose time has run out.
 
-        The holder of a run that was let go is empty."""
+        `holder` is empty for a run that was let go, `scopes` for one that was released.
+        """
         rows = self._db.query(
             "SELECT r.id, r.fence, r.holder, r.since, r.expires_at, s.name FROM run r "
             "LEFT JOIN scope s ON s.run = r.id "
@@ -272,17 +274,19 @@ def _held(
     """What is in the way, who, since when, and what to do about it."""
     where = _some(scopes) if scopes else f"run {run}"
     by = f"run {run}, " if scopes else ""
-    who = f"held by {by}{holder.describe(held_by)} since {clock(since)}"
+    who = f"{holder.describe(held_by)} since {clock(since)}"
     also = f"; also in the way: {others}" if others else ""
-    if expires <= now:
-        what = (f"{who}; run {run} is interrupted (its lease ran out at {clock(expires)}) and "
+    if expires > now:
+        what = f"held by {by}{who}, lease until {clock(expires)}{also}"
+        hint = (f"let it end (ccfailover runs watch {run}); if its process is gone: ccfailover "
+                f"resume {run} or ccfailover rollback {run}; or repeat with --supersede {run}")
+    else:
+        why = (f"is interrupted (its lease ran out at {clock(expires)})" if held_by
+               else f"was let go at {clock(expires)}")
+        what = (f"held by {by}{who if held_by else f'since {clock(since)}'}; run {run} {why} and "
                 f"keeps what it holds until somebody decides{also}")
         hint = (f"ccfailover resume {run}, or ccfailover rollback {run}, "
                 f"or repeat with --supersede {run}")
-    else:
-        what = f"{who}, lease until {clock(expires)}{also}"
-        hint = (f"let it end (ccfailover runs watch {run}); if its process is gone: ccfailover "
-                f"resume {run} or ccfailover rollback {run}; or repeat with --supersede {run}")
     return LeaseHeld(what, where=where, not_done="nothing was started or changed", hint=hint)
 
 

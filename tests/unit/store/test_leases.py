@@ -197,7 +197,7 @@ def test_a_released_run_can_be_taken_up_if_its_scopes_are_still_free(store, plan
     """Release frees the scopes, not the run; whoever took them meanwhile is in the way."""
     run, lease = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
     store.release(lease)
-    assert store.leases() == []
+    assert [(left.run, left.scopes, left.holder) for left in store.leases()] == [(run, (), {})]
     with pytest.raises(Fenced, match="given back"):
         store.append(f"run:{run}", "step.started", {}, actor="mary", lease=lease)
     again, wait = store.acquire(run, actor=person("joe"), ttl=30)
@@ -206,6 +206,29 @@ def test_a_released_run_can_be_taken_up_if_its_scopes_are_still_free(store, plan
     other, _ = store.create_run(plan_for("queue:a"), actor=person("eve"), ttl=30)
     with pytest.raises(LeaseHeld, match=other):
         store.acquire(run, actor=person("joe"), ttl=30)
+
+
+def test_a_run_that_was_let_go_keeps_its_scopes_and_waits_for_anyone(
+    store, plan_for, person, clock
+):
+    """Paused: nobody else starts there, and whoever resumes it need not wait."""
+    run, lease = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
+    clock.pass_time(5)
+    store.lapse(lease)
+    assert [(left.scopes, left.holder) for left in store.leases()] == [(("queue:a",), {})]
+    for act in (lambda: store.append(f"run:{run}", "x", {}, actor="mary", lease=lease),
+                lambda: store.lapse(lease)):
+        with pytest.raises(Fenced, match="given back"):
+            act()
+    with pytest.raises(LeaseHeld) as caught:
+        store.create_run(plan_for("queue:a"), actor=person("eve"), ttl=30)
+    text = "\n".join(caught.value.lines())
+    assert f"run {run} was let go at 2026-09-21 14:13:25 UTC" in text
+    assert f"ccfailover resume {run}" in text
+    assert "None" not in text
+    taken, wait = store.acquire(run, actor=person("joe", pid=8), ttl=30)
+    assert (taken.scopes, wait) == (("queue:a",), False)
+    assert store.verify() == []
 
 
 def test_a_run_without_scopes_still_has_one_owner(store, plan_for, person, clock):
