@@ -46,6 +46,15 @@ if ready "$profile" || { [ "$profile" = demo ] && ready dev; }; then
   exit 0
 fi
 
+# Two makes at once: the second one waits for the first, and finds everything ready.
+if command -v flock >/dev/null; then
+  exec 9<tools/setup_env.sh
+  flock 9
+  if ready "$profile"; then
+    exit 0
+  fi
+fi
+
 python=$(find_python)
 moved() { # true when the environment was made at another place
   local stamp
