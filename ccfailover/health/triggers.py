@@ -11,6 +11,7 @@ while it is active and unanswered, so that `check` keeps saying it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,8 @@ from ccfailover.policy.conditions import Condition, world_variables
 from ccfailover.runtime import SECOND
 
 ACTIONS = {"advise": "advise", "approve": "approve", "automatic": "execute"}
+RUN = re.compile(r"r\d")
+"""How a run's id begins: a trigger may also have been answered by "nothing to do"."""
 GENTLE = frozenset({"overflow", "switchover", "failback"})
 """Runbooks that do not leave a failed site: one observer is enough, soft guards stop them."""
 
@@ -271,7 +274,8 @@ class _Around:
 
     def _flapped(self, state: TriggerState) -> bool:
         """A run came of that trigger so recently that the next one would be flapping."""
-        return state.run is not None and state.fired_at is not None and \
+        moved = state.run is not None and RUN.match(state.run) is not None
+        return moved and state.fired_at is not None and \
             self.now - state.fired_at < self.policy.guards.flap_block * SECOND
 
     def _flap(self, state: TriggerState) -> str:

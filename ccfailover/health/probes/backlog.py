@@ -25,9 +25,8 @@ class BacklogProbe(Probe):
     kind: ClassVar[str] = "backlog"
     summary: ClassVar[str] = "how much work waits at a site; watched for every queue by itself"
     PARAMS: ClassVar[Mapping[str, object]] = {
-        "type": "object",
-        "properties": {},
-        "additionalProperties": False,
+        "not": {},
+        "x-message": "is not written in a policy: every queue's backlogs are watched by themselves",
     }
 
     def __init__(self, runtime: Runtime, *, view_for: ViewFor) -> None:

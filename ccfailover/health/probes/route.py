@@ -26,9 +26,8 @@ class RouteProbe(Probe):
     kind: ClassVar[str] = "route"
     summary: ClassVar[str] = "the actual shares of a route; watched for every queue by itself"
     PARAMS: ClassVar[Mapping[str, object]] = {
-        "type": "object",
-        "properties": {},
-        "additionalProperties": False,
+        "not": {},
+        "x-message": "is not written in a policy: every queue's levers are watched by themselves",
     }
 
     def __init__(self, runtime: Runtime, *, view_for: ViewFor) -> None:

@@ -14,6 +14,7 @@ from typing import ClassVar
 from ccfailover.health import Probe, ProbeJob
 from ccfailover.health.names import lookup
 from ccfailover.health.patience import NOT_ASKED, Patience, reading
+from ccfailover.health.references import Resolve
 from ccfailover.model.health import Outcome, Reading
 from ccfailover.runtime import Runtime
 
@@ -58,8 +59,8 @@ class TcpProbe(Probe):
         },
     }
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, *, resolve: Resolve | None = None) -> None:
+        self._runtime = runtime  # `resolve` is taken as by every kind; there is no secret to ask
 
     def read_many(self, jobs: Sequence[ProbeJob], deadline: float) -> Iterator[Reading]:
         runtime = self._runtime

@@ -231,6 +231,17 @@ def test_the_flap_block_holds_back_the_next_automatic_move(scene: Any,
     assert actions(watch.at(101)) == ["execute"]
 
 
+def test_an_answer_that_moved_nothing_is_no_flapping(scene: Any, trigger: MakeTrigger) -> None:
+    """A firing that found nothing to do blocks no later move."""
+    watch = Watch(scene, trigger("overflow", "queue.loans.depth > 5", hold=0.0,
+                                 runbook="overflow", subject="loans", mode="automatic"))
+    watch.policy = replace(watch.policy, guards=GuardLimits(flap_block=100.0))
+    watch.depth(9).at(0)
+    watch.answered("overflow", "nothing to do")
+    watch.depth(0).at(10)
+    assert actions(watch.depth(9).at(20)) == ["execute"]
+
+
 def test_nothing_is_asked_for_once_the_work_has_left(scene: Any, trigger: MakeTrigger) -> None:
     """A site that is down and gets no arrivals any more needs no failover; unknown shares do."""
     watch = Watch(scene, trigger("hq_down", DOWN, hold=0.0)).down()
