@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ccfailover.errors import ProviderError, Rejected, Unavailable
+from ccfailover.errors import ProviderError, Refused, Rejected, Unavailable
 from ccfailover.model.items import WorkItem
 from ccfailover.providers import Backlog, BacklogMeasure
 from ccfailover.runtime import Runtime
@@ -177,3 +177,21 @@ class Claims:
     def pause(self) -> None:
         """Between two empty claims; a little longer each time."""
         self._runtime.sleep(min(1.0, 0.1 * 2 ** min(self._empties, 5)))
+
+
+def claims_of_one_item(source: Backlog, site: str, queue: str) -> int | None:
+    """How many claims an item survives there; None: any number, or the platform does not say.
+
+    Raises Refused when one look would use them up: items that stay would be put aside.
+    """
+    try:
+        most = source.max_receives()
+    except ProviderError:
+        return None
+    if most is not None and most < 2:
+        raise Refused(
+            f"items at {site} survive {most} claim, so that one look at an item that stays "
+            "would put it aside", guard="max_receives", where=queue,
+            not_done="no item was claimed",
+            hint="raise the queue's maximum of receives to 3 or more")
+    return most

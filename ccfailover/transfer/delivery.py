@@ -91,7 +91,9 @@ class Delivery:
             for parcel in waiting:
                 result = last[parcel.item.item_id]
                 if result.ok:
-                    outcomes.append(Outcome(parcel, True, parcel.row.possible_duplicate,
+                    # Once more, by the clock after the reply: a slow put may have landed too late.
+                    listed = self._flagged(parcel).row.possible_duplicate
+                    outcomes.append(Outcome(parcel, True, listed,
                                             target_ref=result.target_ref))
                 elif result.permanent and not result.in_doubt:
                     outcomes.append(Outcome(parcel, False, self._listed(parcel),

@@ -13,7 +13,7 @@ from ccfailover.policy.conditions import Condition, Kind, item_variables, target
 from ccfailover.runtime import SECOND, Runtime
 
 LOCKED = "locked"
-"""The name, in the policy's `item:` or `fields:`, of the field that says somebody has it in hand."""
+"""The name, in the policy's `item:` or `fields:`, of what says that somebody has it in hand."""
 
 
 class Eligibility(Protocol):

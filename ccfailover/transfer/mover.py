@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ccfailover.errors import ProviderError, Refused
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.items import ItemState, LedgerRow, WorkItem
 from ccfailover.model.journal import Lease
@@ -19,7 +18,7 @@ from ccfailover.model.policy import Queue, Site
 from ccfailover.providers import Backlog
 from ccfailover.runtime import SECOND, Runtime
 from ccfailover.transfer.book import Book
-from ccfailover.transfer.claims import Claims
+from ccfailover.transfer.claims import Claims, claims_of_one_item
 from ccfailover.transfer.delivery import LAPSED, REFUSED, Delivery, Outcome, Parcel
 from ccfailover.transfer.eligibility import Eligibility
 from ccfailover.transfer.pace import Pace
@@ -139,7 +138,7 @@ class Mover:
                               patience=self._patience)
         self._book = Book(self._store, self._lease, move)
         limits = Limits(self._queue.max_item_bytes, self._capabilities.max_item_bytes,
-                        self._max_receives())
+                        claims_of_one_item(self._source, move.source, move.queue))
         self._sorter = Sorter(move, rows=self._book.rows, earlier=self._book.earlier,
                               eligibility=self._eligibility, capabilities=self._capabilities,
                               limits=limits, runtime=runtime)
@@ -154,19 +153,6 @@ class Mover:
         self._total = None if self._unseen is None else self._unseen + here + self._book.moved
         if self._book.rows:
             self._resolve()
-
-    def _max_receives(self) -> int | None:
-        try:
-            most = self._source.max_receives()
-        except ProviderError:
-            return None
-        if most is not None and most < 2:
-            raise Refused(
-                f"items at {self._move.source} survive {most} claim, so that one look at an item "
-                "that stays would put it aside", guard="max_receives", where=self._queue.name,
-                not_done="no item was claimed",
-                hint="raise the queue's maximum of receives to 3 or more")
-        return most
 
     def _resolve(self) -> None:
         """What an attempt before this one left open, decided from the ledger.

@@ -135,6 +135,22 @@ def test_the_window_runs_from_the_first_put(make_world: Make) -> None:
     assert result.possible_duplicates == 1 and world.listed() == {"a1"}
 
 
+def test_a_slow_repetition_is_judged_by_when_it_landed(make_world: Make) -> None:
+    """Sent inside the target's window and landed after it: two are there, so it is listed."""
+    world = make_world(window=40.0)
+    world.hq.add("a1")
+    world.acme.refuse["a1"] = ["doubt"]
+    world.acme.delays = [0.0, 20.0]
+    world.hq.claim_seconds = 300.0
+    result = world.move()
+    assert world.acme.ids() == ["a1"] and result.possible_duplicates == 0
+    world.hq.add("a2")
+    world.acme.refuse["a2"] = ["doubt", "transient"]
+    world.acme.delays = [0.0, 30.0, 30.0]
+    result = world.move()
+    assert world.acme.ids().count("a2") == 2 and world.listed() == {"a2"}
+
+
 def test_a_late_repetition_is_listed_even_if_the_first_never_landed(make_world: Make) -> None:
     """After the window nobody can tell, so it is listed."""
     world = make_world(window=300.0)
