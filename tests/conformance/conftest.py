@@ -54,4 +54,3 @@ def backlog_subject(request: pytest.FixtureRequest) -> Iterator[BacklogSubject]:
         subject = SqsSubject(port, weather, fifo=fifo)
         yield subject
         subject.provider.close()
-        subject.client.close()

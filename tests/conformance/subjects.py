@@ -10,6 +10,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, ClassVar
 
 from ccfailover.model.policy import LeverSpec, ProviderSpec
@@ -219,17 +220,23 @@ class BacklogSubject(ABC):
         return ids
 
 
+@cache
+def direct(port: int) -> Any:
+    """A client past the adapter and the weather; making one is slow, so it is kept."""
+    import boto3
+
+    return boto3.client(
+        "sqs", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
+        aws_access_key_id="direct", aws_secret_access_key="direct")
+
+
 class SqsSubject(BacklogSubject):
     hostile = HOSTILE
 
     def __init__(self, port: int, weather: Weather, *, fifo: bool) -> None:
-        import boto3
-
         self.fifo, self._weather = fifo, weather
         weather.clear()
-        self.client = boto3.client(
-            "sqs", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
-            aws_access_key_id="direct", aws_secret_access_key="direct")
+        self.client = direct(port)
         tail = ".fifo" if fifo else ""
         attributes = {"FifoQueue": "true"} if fifo else {}
         number = next(_numbers)
@@ -237,7 +244,7 @@ class SqsSubject(BacklogSubject):
         for side in ("hq", "acme"):
             name = f"{side}-{number}{tail}"
             self._urls[name] = self.client.create_queue(
-                QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
+                QueueName=name, Attributes=attributes)["QueueUrl"]
         names = list(self._urls)
         self.source = LeverSpec("jobs", names[0], {"item": ITEM, "max_item_bytes": 20_000})
         # A URL as the policy would give it; the port is the weather's.
@@ -263,7 +270,7 @@ class SqsSubject(BacklogSubject):
                 "branch": {"DataType": "String", "StringValue": "0417"},
                 "weight": {"DataType": "Number.int", "StringValue": "3"},
                 "mark": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
-            }, **extra)  # type: ignore[arg-type]
+            }, **extra)
 
     def bodies(self, lever: LeverSpec) -> list[bytes]:
         found: list[bytes] = []
@@ -291,7 +298,7 @@ class SqsSubject(BacklogSubject):
         attributes = {"FifoQueue": "true"} if self.fifo else {}
         dead = self.client.create_queue(
             QueueName=f"dead-{next(_numbers)}{'.fifo' if self.fifo else ''}",
-            Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
+            Attributes=attributes)["QueueUrl"]
         arn = self.client.get_queue_attributes(
             QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         self.client.set_queue_attributes(
