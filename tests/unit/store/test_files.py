@@ -460,6 +460,15 @@ def test_a_reader_cannot_write(tmp_path):
     store.close()
 
 
+def test_every_commit_is_synced_to_the_disk(tmp_path):
+    """FULL, not NORMAL: in WAL mode NORMAL may lose the last commits when the power goes."""
+    store = open_store(str(tmp_path / "store.db"), SystemRuntime())
+    with store._db.transaction("look") as tx:
+        assert tx.execute("PRAGMA synchronous") == [(2,)]
+        assert tx.execute("PRAGMA journal_mode") == [("wal",)]
+    store.close()
+
+
 def test_nothing_keeps_the_posix_locks_from_holding(tmp_path, python):
     """Opening the same file twice in one process must not drop the first one's write lock."""
     path = tmp_path / "store.db"

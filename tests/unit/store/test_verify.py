@@ -119,6 +119,26 @@ def test_a_changed_ending_of_a_closed_run_is_found(written):
     assert any(problem.startswith(f"run:{run}: ends at event 2") for problem in problems)
 
 
+def test_an_event_with_a_new_hash_does_not_fit_the_next_one(written):
+    """A forger who changes one event and its hash would have to change all that follow."""
+    records = [json.loads(line)["record"] for line in list(written.export())[1:]]
+    first = next(r for r in records if r["stream"] == "automation")
+    first["data"] = {"trigger": "another"}
+    problems = verify_export(_remade(records))
+    assert len(problems) == 1
+    assert "automation event 2 does not follow from the event before it" in problems[0]
+
+
+def test_a_line_that_only_looks_different_is_found(written):
+    """A blank between two words of JSON changes no value, and yet it is no longer the line."""
+    lines = list(written.export())
+    for index in (0, 3):
+        changed = lines.copy()
+        changed[index] = changed[index].replace('","', '", "', 1).replace('":{', '": {', 1)
+        (problem,) = verify_export(changed)
+        assert problem == f"line {index + 1}: the line is not as it was written"
+
+
 def test_a_stale_holders_event_is_found(written):
     """The fence never falls within a run."""
     records = [json.loads(line)["record"] for line in list(written.export())[1:]]
