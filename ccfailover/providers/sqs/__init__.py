@@ -59,6 +59,10 @@ class SqsProvider(Provider):
                 **DURATION,
                 "description": "how long a claimed item stays hidden from the site's own people",
             },
+            "poll_seconds": {
+                "type": "integer", "minimum": 0, "maximum": 20,
+                "description": "how long a claim waits for items (long poll); 0 only for tests",
+            },
         },
     }
 

@@ -35,13 +35,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _CLAIM_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 1
+"""Long poll: a short one asks only some of the service's servers and may miss what is there."""
 _MAX_VISIBILITY: Final = 43_200
 _OLD_LIMIT: Final = 262_144
 """A queue whose own limit is at most this may stand on a server with the old batch limit."""
 _MISSHAPEN: Final = (TypeError, ValueError, AttributeError, KeyError)
 """What botocore's parser, and reading what it parsed, raise when a peer sends other types."""
 _ITEM_FAULTS: Final = frozenset({
-    "InvalidMessageContents", "InvalidParameterValue", "InvalidAttributeValue",
+    "InvalidMessageContents", "InvalidParameterValue", "MessageAttributesInvalid",
+    "InvalidAttributeValue",
     "BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong",
     "AWS.SimpleQueueService.InvalidMessageContents", "InvalidParameterCombination",
 })
@@ -49,7 +51,7 @@ _ITEM_FAULTS: Final = frozenset({
 
 class SqsBacklog(Backlog):
     """Threads may share it. `lever.params`: `item` (policy's names → keys in the body),
-    `max_item_bytes`, `claim_seconds`."""
+    `max_item_bytes`, `claim_seconds`, `poll_seconds`."""
 
     def __init__(
         self, provider: str, lever: LeverSpec, connect: Callable[[], SQSClient]
@@ -61,6 +63,8 @@ class SqsBacklog(Backlog):
         largest = lever.params.get("max_item_bytes")
         self._max_item = largest if isinstance(largest, int) else _OLD_LIMIT
         self.claim_seconds = seconds(lever.params.get("claim_seconds"), _CLAIM_SECONDS)
+        poll = lever.params.get("poll_seconds")
+        self._poll_seconds = poll if isinstance(poll, int) else _POLL_SECONDS
         self._fifo = lever.ref.endswith(".fifo")
         self._url: str | None = lever.ref if "://" in lever.ref else None
         self._message_limit: int | None = None
@@ -104,7 +108,7 @@ class SqsBacklog(Backlog):
         hide = min(_MAX_VISIBILITY, math.ceil(self.claim_seconds))
         reply = self._call("ReceiveMessage", lambda sqs, url: sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=min(limit, BATCH), VisibilityTimeout=hide,
-            WaitTimeSeconds=_POLL_SECONDS, MessageAttributeNames=["All"],
+            WaitTimeSeconds=self._poll_seconds, MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
         ), writes=True)
         try:
