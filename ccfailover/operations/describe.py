@@ -12,6 +12,8 @@ from ccfailover.runtime import SECOND
 
 def run_facts(desk: Desk, run: Run, state: RunState) -> dict[str, Any]:
     """Everything a list or a summary says of a run."""
+    from ccfailover.reports.objectives import objectives  # `status` imports this module, too
+
     ended = run.ended_at
     return {
         "policy": desk.policy.heading,
@@ -33,7 +35,7 @@ def run_facts(desk: Desk, run: Run, state: RunState) -> dict[str, Any]:
         "exceptions": run.exceptions(),
         "problems": [f"{step.spec.id} {in_words(step, run)}: {step.reason}"
                      for step in run.problems()] if state.is_open else [],
-        "objectives": objectives(desk, run),
+        "objectives": [found.to_json() for found in objectives(run)],
         "next": next_for(run, state),
         "head": {"seq": run.head[0], "hash": run.head[1]},
     }
@@ -75,61 +77,6 @@ def next_for(run: Run, state: RunState) -> str:
             run.plan.runbook in ("full_failover", "switchover")):
         return f"ccfailover failback {run.plan.subject} --reason …   when it is healthy again"
     return f"ccfailover report {run.id}"
-
-
-def objectives(desk: Desk, run: Run) -> list[dict[str, Any]]:
-    """Recovery time of each queue, actual against objective (seconds); None: not known.
-
-    `actual_lower` counts from the first bad reading, `actual_upper` from the last good one, both
-    until the first of the good readings that verified service. Without a detected fault (a
-    planned move, a drill) the clock starts with the request.
-    """
-    out = []
-    for name in run.plan.shares_after:
-        queue = desk.policy.queues.get(name)
-        if queue is None:
-            continue
-        served = served_at(run, name)
-        fault = run.context.get("detected", {}).get(queue.home, {})
-        down = fault.get("state") == "down"
-        first_bad = (fault.get("first_bad") if down else None) or run.planned_at
-        last_good = (fault.get("last_good") if down else None) or first_bad
-        upper = (served - last_good) / SECOND if served else None
-        lower = (served - first_bad) / SECOND if served else None
-        out.append({
-            "queue": name, "rto": queue.rto, "served_at": served,
-            "actual_lower": lower, "actual_upper": upper,
-            "rto_met": None if queue.rto is None or upper is None else upper <= queue.rto,
-            "phases": phases(run, name, first_bad, fault.get("since") if down else None, served),
-        })
-    return out
-
-
-def served_at(run: Run, queue: str) -> int | None:
-    """When the receivers' own counts first met minimum service (µs)."""
-    for step in run.steps.values():
-        if step.branch == queue and step.spec.kind == "verify" and step.truth == "yes":
-            found = step.data.get("served_at")
-            return int(found) if isinstance(found, int) else step.ended_at
-    return None
-
-
-def phases(run: Run, queue: str, fault: int, detected: int | None,
-           served: int | None) -> dict[str, float | None]:
-    """The recovery time split up, in seconds: detect, decide, approve, execute, verify."""
-    known = detected or fault
-    approved = max((step.ended_at for step in run.steps.values()
-                    if step.spec.kind in ("confirm", "approve") and step.ended_at),
-                   default=run.started_at)
-    moved = max((step.ended_at for step in run.steps.values()
-                 if step.branch == queue and step.spec.kind != "verify" and step.ended_at),
-                default=None)
-    marks = [fault, known, run.planned_at, approved, moved, served]
-    names = ("detect", "decide", "approve", "execute", "verify")
-    out: dict[str, float | None] = {}
-    for name, begin, end in zip(names, marks, marks[1:], strict=False):
-        out[name] = None if begin is None or end is None else max(0.0, (end - begin) / SECOND)
-    return out
 
 
 def runsheet(desk: Desk, plan: Plan) -> list[str]:

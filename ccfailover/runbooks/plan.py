@@ -172,7 +172,9 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
         scopes=_scopes(policy, queues, kept), shares_before=before, shares_after=after,
         findings=tuple(findings), cost_per_hour=str(cost), overrides=dict(request.overrides),
         supersedes=request.supersedes,
-        basis={"request": request.to_json(), "states": _states(policy, queues, world)},
+        basis={"request": request.to_json(), "states": _states(policy, queues, world),
+               "environment": policy.environment, "currency": policy.currency,
+               "objectives": {queue.name: _objectives(queue) for queue in queues}},
     )
 
 
@@ -205,6 +207,13 @@ def _scopes(policy: Policy, queues: Sequence[Queue], branches: Sequence[Branch])
             names.add(queue.name)
     return tuple(sorted({*(f"lever:{lever}" for lever in levers),
                          *(f"queue:{name}" for name in names)}))
+
+
+def _objectives(queue: Queue) -> dict[str, Json]:
+    """What the policy promises for a queue, so that the journal alone can tell whether it was
+    kept; seconds."""
+    return {"home": queue.home, "channel": queue.channel, "rto": queue.rto, "mtd": queue.mtd,
+            "rpo": queue.rpo}
 
 
 def _states(policy: Policy, queues: Sequence[Queue], world: World) -> dict[str, str]:
