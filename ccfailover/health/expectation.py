@@ -1,8 +1,9 @@
-"""What an HTTP answer must be: status ranges, a text in the body, a JSON field."""
+"""What an HTTP answer must be: status ranges, a text in the body, a JSON field; and its figures."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -75,6 +76,30 @@ class Expectation:
         if not same(found, self.equals):
             return f"{self.pointer} is not {json.dumps(self.equals)}"
         return None
+
+
+def figures(body: bytes, truncated: bool, pointers: Mapping[str, str]) -> dict[str, float]:
+    """The numbers that RFC 6901 pointers name in a JSON body. One that is missing, or is no
+    finite number, is left out: it is unknown, and never 0."""
+    if not pointers or truncated:
+        return {}
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    found = {name: at_pointer(document, pointer) for name, pointer in pointers.items()}
+    return {name: number for name, value in found.items()
+            if (number := _number(value)) is not None}
+
+
+def _number(value: Json) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def status_ranges(text: str) -> tuple[tuple[int, int], ...]:

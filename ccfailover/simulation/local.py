@@ -32,11 +32,13 @@ READY_WITHIN = 20.0
 
 @dataclass(frozen=True)
 class CentreSettings:
-    """`hq_rate` and `acme_rate`: applications completed a second. `visibility`: seconds that a
+    """`hq_rate` and `acme_rate`: applications completed a second. `applications_per_second`: what
+    the policy expects to come in; the centre itself makes none. `visibility`: seconds that a
     received application stays hidden. `separate_queues`: acme's queue has a server of its own,
     so that the home queue's server can be killed alone. `consumers`: start state of the gates."""
 
     contacts_per_second: float = 20.0
+    applications_per_second: float = 1.0
     handling: float = 0.02
     hq_rate: float = 4.0
     acme_rate: float = 20.0
@@ -46,7 +48,8 @@ class CentreSettings:
 
 
 class LocalCentre:
-    """Servers `switch`, `hq`, `acme`, `callback`, `queues` (and `queues_acme`), by these names.
+    """Servers `switch`, `hq`, `acme`, `callback`, `inbox` (where notifications land), `queues`
+    (and `queues_acme`), by these names.
 
     Usable as a context manager. Each centre has free ports and random queue names of its own:
     several run side by side. Asking is safe from any thread; start, kill, restart and stop are
@@ -85,7 +88,7 @@ class LocalCentre:
             self._ready(self._children)
             self._create_queues()
             self._configure(ports)
-            self._ready(["switch", "hq", "acme", "callback"])
+            self._ready(["switch", "hq", "acme", "callback", "inbox"])
         except BaseException:
             self.stop()
             raise
@@ -163,11 +166,13 @@ class LocalCentre:
                 queue_urls=dict(self._queues),
                 queue_endpoints={site: self.url(self.queue_server(site)) for site in SITES},
                 token_file=self.token_file,
+                inbox_file=self.directory / "inbox.url",
                 key_file=self.directory / "sqs.key_id",
                 secret_file=self.directory / "sqs.secret",
                 store=store or self.directory / "ccfailover.db",
             ),
             contacts_per_second=self.settings.contacts_per_second,
+            applications_per_second=self.settings.applications_per_second,
             rates={"hq": self.settings.hq_rate, "acme": self.settings.acme_rate},
             licences=LICENCES if licences is None else licences,
         )
@@ -276,7 +281,7 @@ class LocalCentre:
 
     def _names(self) -> list[str]:
         queues = ["queues", "queues_acme"] if self.settings.separate_queues else ["queues"]
-        return [*queues, "switch", *SITES, "callback"]
+        return [*queues, "switch", *SITES, "callback", "inbox"]
 
     def _child(self, name: str) -> Child:
         child = self._children.get(name)
@@ -315,6 +320,9 @@ class LocalCentre:
         self._private(self.token_file, self._token)
         self._private(self.directory / "sqs.key_id", KEY_ID)
         self._private(self.directory / "sqs.secret", SECRET)
+        inbox = ports["inbox"]
+        self._private(self.directory / "inbox.url", f"json://127.0.0.1:{inbox.number}/messages")
+        self._add("inbox", module("inbox", *_port(inbox)), inbox)
         to = {name: ports[name].url for name in (*SITES, "callback")}
         routes = {
             VOICE: {"kind": "voice", "shares": {"hq": 100}, "destinations": to,

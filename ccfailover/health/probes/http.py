@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ccfailover.errors import CcfError
 from ccfailover.health import Probe, ProbeJob
-from ccfailover.health.expectation import Expectation
+from ccfailover.health.expectation import Expectation, figures
 from ccfailover.health.names import lookup
 from ccfailover.health.patience import NOT_ASKED, Patience, reading
 from ccfailover.health.references import Resolve, resolve_all
@@ -38,6 +38,7 @@ OWN_FAULTS = {
 }
 """Those that are the observer's."""
 TIMED_OUT = 28
+OWN_VALUES = ("status", "total_s", "connect_s", "body_bytes")
 _RANGE = r"[1-5]\d\d(-[1-5]\d\d)?"
 
 
@@ -83,6 +84,15 @@ class HttpProbe(Probe):
                 "type": "object", "required": ["path", "equals"], "additionalProperties": False,
                 "properties": {"path": {"type": "string", "pattern": "^(/.*)?$"},
                                "equals": {"type": ["string", "number", "boolean", "null"]}},
+            },
+            "values": {
+                "description": "numbers to read from a JSON body: name → RFC 6901 pointer; a "
+                "queue's probe with `answered` lets `verify` count what the receiver served",
+                "type": "object", "minProperties": 1, "maxProperties": 32,
+                "propertyNames": {"pattern": "^[a-z][a-z0-9_]*$",
+                                  "not": {"enum": list(OWN_VALUES)}},
+                "additionalProperties": {"type": "string", "pattern": "^(/.*)?$",
+                                         "maxLength": 256},
             },
             "headers": {
                 "description": "values may be secrets by reference: `Bearer env:TOKEN`",
@@ -152,6 +162,7 @@ class HttpProbe(Probe):
                                              fetch.seconds)
             values = {"status": fetch.status, "total_s": round(fetch.seconds, 6),
                       "connect_s": round(fetch.connect_s, 6), "body_bytes": len(fetch.body)}
+            outcome, detail = self._read_values(fetch, job, outcome, detail, values)
         elif fetch.code == -1:
             outcome, detail = Outcome.UNKNOWN, NOT_ASKED
         elif fetch.code in (None, TIMED_OUT):
@@ -164,6 +175,21 @@ class HttpProbe(Probe):
             outcome = Outcome.BAD
             detail = REASONS.get(fetch.code or 0, f"failed (curl error {fetch.code})")
         return self._told(job, outcome, f"{place.shown} {detail}", fetch.seconds, values)
+
+    @staticmethod
+    def _read_values(
+        fetch: Fetch, job: ProbeJob, outcome: Outcome, detail: str, values: dict[str, float],
+    ) -> tuple[Outcome, str]:
+        """Adds the figures asked for; a good answer that lacks one is unknown, not good."""
+        wanted = job.spec.params.get("values")
+        if not isinstance(wanted, Mapping) or outcome is Outcome.BAD:
+            return outcome, detail
+        pointers = {str(name): str(pointer) for name, pointer in wanted.items()}
+        values.update(figures(bytes(fetch.body), fetch.truncated, pointers))
+        missing = sorted(set(pointers) - set(values))
+        if not missing:
+            return outcome, detail
+        return Outcome.UNKNOWN, f"{detail}, but without a number for {', '.join(missing)}"
 
     @staticmethod
     def _silence(fetch: Fetch, job: ProbeJob, patience: Patience) -> tuple[Outcome, str]:
