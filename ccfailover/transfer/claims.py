@@ -176,7 +176,7 @@ class Claims:
 
     def pause(self) -> None:
         """Between two empty claims; a little longer each time."""
-        self._runtime.sleep(min(1.0, 0.1 * 2 ** min(self._empties, 5)))
+        self._runtime.sleep(min(1.0, 0.02 * 2 ** min(self._empties, 6)))
 
 
 def claims_of_one_item(source: Backlog, site: str, queue: str) -> int | None:

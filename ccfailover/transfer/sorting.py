@@ -71,10 +71,7 @@ class Sorter:
     def sort(self, batch: Sequence[WorkItem]) -> Sorted:
         out = Sorted()
         later: list[WorkItem] = []
-        batch = by_urgency(batch)
-        # Messages that have a row come first: a twin must not take the row of its sibling.
-        for item in [*filter(self._has_row, batch),
-                     *(item for item in batch if not self._has_row(item))]:
+        for item in by_urgency(batch):
             if item.problem is not None or not usable_id(item.item_id):
                 self._malformed(item, out)
             elif not self._known(item, out):

@@ -161,6 +161,31 @@ def test_a_late_repetition_is_listed_even_if_the_first_never_landed(make_world: 
     assert world.acme.ids() == ["a1"]
 
 
+def test_a_second_put_is_listed_before_it_is_sent(make_world: Make) -> None:
+    """Killed between the note and the second put: the note is there already."""
+    world = make_world()
+    world.hq.add("a1")
+    assert not world.survives(Fate(2, after=True))
+    world.runtime.sleep(60)
+    fate = Fate(2)
+    assert not world.survives(fate)
+    assert fate.calls[-1] == "target.put" and world.listed() == {"a1"}
+
+
+@pytest.mark.parametrize("away", [0.0, 45.0])
+def test_killed_anywhere_with_a_source_that_says_yes(make_world: Make, away: float) -> None:
+    """The same, where the source answers yes to every old handle and deletes nothing."""
+    for at, after in deaths(calls_of(make_world, 300.0)):
+        world = make_world(window=300.0)
+        world.hq.lying = True
+        fill(world)
+        world.survives(Fate(at, after=after))
+        world.runtime.sleep(away)
+        world.move()
+        check(world, (at, after), idempotent=True)
+        world.close()
+
+
 def test_in_doubt_and_never_seen_again(make_world: Make) -> None:
     """Killed before the put, and meanwhile somebody else took the item: it stays in doubt in the
     ledger, and the result says so; nothing is invented."""

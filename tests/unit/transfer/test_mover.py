@@ -362,6 +362,40 @@ def test_a_claim_that_ended_is_not_delivered(make_world: Make) -> None:
     assert world.hq.claims == [["a1"], ["a1"]]
 
 
+def test_a_yes_after_the_claim_has_ended_is_not_believed(make_world: Make) -> None:
+    """A platform may say yes to a stale handle and delete nothing: only a copy that does not come
+    back is gone."""
+    world = make_world()
+    world.hq.lying = True
+    world.hq.add("a1")
+    world.acme.delays = [31.0]
+    result = world.mover(stop=lambda: bool(world.acme.puts)).run(3600)
+    assert not result.finished and world.hq.ids() == ["a1"]
+    assert world.row("a1").state is ItemState.DELIVERED
+    world.move()
+    assert world.row("a1").state is ItemState.SETTLED
+    assert (world.hq.ids(), world.acme.puts) == ([], ["a1"])
+
+
+def test_a_put_whose_reply_came_late_is_still_in_doubt(make_world: Make) -> None:
+    """The claim ended while the reply was lost: seen again inside the target's window, the item
+    is put again and swallowed; it never was a possible duplicate."""
+    world = make_world(window=300.0)
+    world.hq.add("a1")
+    world.acme.refuse["a1"] = ["doubt"]
+    world.acme.delays = [31.0]
+    result = world.move()
+    assert (result.moved, result.possible_duplicates, world.acme.ids()) == (1, 0, ["a1"])
+
+
+def test_one_empty_claim_proves_nothing(make_world: Make) -> None:
+    """Short polls miss items and counts lag: the move does not end at the first nothing."""
+    world = make_world()
+    world.hq.add("a1")
+    world.hq.blind = 2
+    assert world.move().moved == 1
+
+
 def test_return_home(make_world: Make) -> None:
     """What nobody has begun goes back by the same protocol: hop count up, original time kept,
     the first run's rows become returned; what the provider has begun stays there."""

@@ -195,3 +195,18 @@ def test_two_runs_one_account(make_world: Make) -> None:
     assert result.terms["present"].value == 9
     assert sum(t.value or 0 for n, t in result.terms.items() if n not in ("present", "arrived")
                ) == 9, result.equation
+
+
+def test_a_copy_that_two_runs_met_counts_once(make_world: Make) -> None:
+    """Stranded by one run and deleted by the next: at the target, once, not collapsed as well."""
+    world = make_world()
+    for number in range(4):
+        world.hq.add(f"a{number}")
+    world.hq.dead_settle = True
+    world.move()
+    world.hq.dead = world.hq.dead_settle = False
+    world.runtime.sleep(60)
+    world.move(run="r2")
+    result = proof(world, measured(world, 4), "r1", "r2")
+    assert result.balanced is True
+    assert values(result) == {"present": 4, "at_target": 4}

@@ -125,3 +125,12 @@ def test_after_clearing_the_return_goes_through(make_world: Make) -> None:
     clear(world)
     assert world.move(run="r3", home=True).moved == 3
     assert world.hq.ids() == [f"a{number}" for number in range(6)] and world.acme.ids() == []
+
+
+def test_a_slow_home_that_says_yes_is_not_believed(make_world: Make) -> None:
+    """A delete by a claim that has ended may have deleted nothing: the copy is looked for again."""
+    world = strand(make_world)
+    world.hq.lying = True
+    world.hq.slow_claims = [40.0, 40.0]
+    result = clear(world)
+    assert result.complete and world.hq.ids() == ["a3", "a4", "a5"]

@@ -78,6 +78,9 @@ class Message:
 class Memory(Backlog):
     """A backlog like SQS: claims end, old handles answer False, repeated keys may be swallowed.
 
+    `lying`: a settle by a handle whose claim has ended is answered with yes, and deletes nothing.
+    `blind`: that many claims miss what is there, and the count lags as long.
+
     `refuse` gives the fate of a put by item id: a list of results to hand out first, one a put
     (`transient`, `permanent`, `doubt` = delivered but not said so, `lost` = doubt, not delivered).
     """
@@ -95,6 +98,9 @@ class Memory(Backlog):
     puts: list[str] = field(default_factory=list)
     travelled: list[WorkItem] = field(default_factory=list)
     deaf: bool = False
+    lying: bool = False
+    blind: int = 0
+    slow_claims: list[float] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
     claims: list[list[str]] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -123,6 +129,9 @@ class Memory(Backlog):
 
     def claim(self, limit: int) -> Sequence[WorkItem]:
         self._alive()
+        if self.blind:
+            self.blind -= 1
+            return []
         out = []
         for message in self.messages.values():
             if message.visible_at <= self.runtime.seconds and len(out) < limit:
@@ -131,6 +140,8 @@ class Memory(Backlog):
                 message.visible_at = self.runtime.seconds + self.claim_seconds
                 out.append(replace(message.item, handle=message.handle,
                                    receives=message.receives))
+        if self.slow_claims:
+            self.runtime.sleep(self.slow_claims.pop(0))
         if out:
             self.claims.append([item.item_id for item in out])
         return out
@@ -160,7 +171,7 @@ class Memory(Backlog):
             found = self._find(handle)
             if found is not None:
                 del self.messages[found]
-            out[handle] = found is not None
+            out[handle] = found is not None or self.lying
         return out
 
     def put(self, items: Sequence[WorkItem], *, keys: Mapping[str, str]) -> Sequence[PutResult]:
@@ -191,6 +202,8 @@ class Memory(Backlog):
 
     def measure(self) -> BacklogMeasure:
         self._alive()
+        if self.blind:
+            return BacklogMeasure(0, 0, None)
         hidden = sum(m.visible_at > self.runtime.seconds for m in self.messages.values())
         return BacklogMeasure(len(self.messages) - hidden, hidden, None)
 
