@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ccfailover.runtime import SECOND
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COUNTRY = re.compile(r"[A-Z]{2}")
 HOLIDAY = re.compile(r"\bPH\b")
-ALONE = re.compile(r"(^|[;,]\s*|\|\|\s*)PH(?!\s*[-,+\[])(?=\s|$|;)")
-"""PH as the whole day selector of a rule: the only place where dates can stand for it."""
+WITH_PH = re.compile(r"\s*((?:[A-Z][a-z](?:-[A-Z][a-z])?,)*)PH"
+                     r"((?:,[A-Z][a-z](?:-[A-Z][a-z])?)*)(\s.*)?", re.DOTALL)
+"""A rule with PH among its days, and nothing before them."""
 FAR = 366 * 3
 """Days after which a change is taken to be never; bounds the work on odd expressions."""
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -116,14 +117,24 @@ def _parsed(expression: str, zone: str, holidays: str | None) -> OpeningHours:
 
 
 def _with_dates(expression: str, dates: list[str]) -> str:
-    days = ",".join(f"{day[:4]} {MONTHS[int(day[5:7]) - 1]} {int(day[8:10]):02}" for day in dates)
-    text = ALONE.sub(lambda found: found[1] + days, expression)
-    left = HOLIDAY.search(_without_comments(text))
-    if left:
-        raise HoursError("with a list of holidays, PH must begin a rule of its own, "
-                         "such as `Mo-Fr 08:00-20:00; PH off`",
-                         HOLIDAY.search(expression).start())  # type: ignore[union-attr]
-    return text
+    """The expression with the dates in place of PH: the library knows holidays by country only."""
+    days = ",".join(f"{day.year} {MONTHS[day.month - 1]} {day.day:02}"
+                    for day in map(date.fromisoformat, dates))
+    rules, offset = [], 0
+    for rule in expression.split(";"):
+        if names_holidays(rule):
+            found = WITH_PH.fullmatch(rule)
+            if found is None:
+                raise HoursError("with a list of holidays, PH must begin a rule or stand among its "
+                                 "days, such as `PH off` or `Su,PH 10:00-14:00`",
+                                 offset + rule.index("PH"))
+            other, when = (found[1] + found[2]).strip(","), found[3] or ""
+            rules += [f"{other}{when}"] if other else []
+            rules.append(f"{days}{when}")
+        else:
+            rules.append(rule)
+        offset += len(rule) + 1
+    return ";".join(rules)
 
 
 def _without_comments(expression: str) -> str:

@@ -259,6 +259,8 @@ def _explained(error: str, text: str, paths: Iterable[tuple[str, int]],
     if word and word[0].lower() in WORDS:
         return ConditionError(f"write {WORDS[word[0].lower()]} instead of `{word[0]}`",
                               line, column)
+    if re.search(r"\bnot\s+$", row[: column - 1]):
+        return ConditionError("write ! instead of `not`", line, column)
     if re.match(r"=(?!=)", rest):
         return ConditionError("write == to compare; a single = means nothing here", line, column)
     if "<EOF>' expecting" in said or not rest.strip():
@@ -277,7 +279,8 @@ def _unknown_name(name: str, text: str, paths: Iterable[tuple[str, int]],
             break
         if path.endswith(f".{name}") and _declared_in(path, declared):
             known = _declared_in(path, declared)
-            return ConditionError(f"`{name}` is not a function of `{known}`", *place)
+            return ConditionError(f"`{name}` is not a function of `{known}`",
+                                  *_line_column(text, text.find(name, offset)))
     if f"{name}(" in text.replace(" ", ""):
         return ConditionError(f"there is no function `{name}`", *place)
     guess = did_you_mean(whole, declared)

@@ -23,6 +23,9 @@ from ccfailover.policy.places import Path
 from ccfailover.policy.read import Document
 from ccfailover.policy.references import mapping, texts
 
+UNMEASURED = (".arrivals_per_hour",)
+"""Variables that have a name and, so far, no value."""
+
 
 def check(document: Document) -> list[Problem]:
     """Conditions that do not compile, hours that cannot be read."""
@@ -62,7 +65,11 @@ class _Expressions:
         if not isinstance(text, str) or not text:
             return
         try:
-            Condition(text, declared)
+            for name in sorted(Condition(text, declared).names):
+                if name.endswith(UNMEASURED):
+                    self._say(path, text, text.find(name), f"nothing measures {name} yet: where "
+                              "it decides, this condition is unknown and asks for nothing",
+                              "warning")
         except ConditionError as error:
             lines = text.split("\n")
             offset = sum(len(line) + 1 for line in lines[: error.line - 1]) + error.column - 1

@@ -50,8 +50,8 @@ def capacity(policy: Policy, queue: Queue) -> str | None:
     total, parts = 0.0, []
     for name in queue.backups:
         site = policy.sites[name]
-        if not site.in_house and queue.outsource == "never":
-            continue
+        if not site.in_house and not _leaves(queue):
+            continue  # it takes a peak at most, never all of it
         rate, how = _rate(policy, queue, site)
         if rate is None:
             return None
@@ -63,6 +63,12 @@ def capacity(policy: Policy, queue: Queue) -> str | None:
     rest = queue.load_per_hour - total
     return (f"the load is {queue.load_per_hour:g} an hour, and {when} the backups carry "
             f"{total:g}: {', '.join(parts)}; {rest:g} an hour are left for {queue.home_down}")
+
+
+def _leaves(queue: Queue) -> bool:
+    """Whether a failover may take the work out of the house."""
+    return queue.outsource == "allowed" or (
+        queue.outsource == "overflow_only" and queue.in_disaster == "allow")
 
 
 def _rate(policy: Policy, queue: Queue, site: Site) -> tuple[float | None, str]:

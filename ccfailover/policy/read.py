@@ -35,7 +35,10 @@ except ImportError:  # PyYAML built without libyaml: slower, the same result
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
 MAX_BYTES = 1 << 20
+MAX_WRITTEN = 50_000
+"""Values as written; more than a policy of 1 MiB can use."""
 MAX_NODES = 200_000
+"""Values after aliases are expanded."""
 MAX_DEPTH = 64
 MAX_DIGITS = 18
 
@@ -104,7 +107,7 @@ def read_text(raw: bytes, file: str) -> tuple[Document | None, list[Problem]]:
             what = "a list" if root.kind == "list" else "a single value"
             raise _Unreadable(f"a policy is a mapping (`name: …`), this is {what}", root.mark)
         places = Places(text)
-        data = _Builder(file, places, problems).build(root, (), 0)
+        data = _Builder(file, places, problems).build(root, (), 0, root.mark)
     except _Unreadable as stop:
         problems.append(Problem(file, *stop.mark, stop.message, hint=stop.hint))
         return None, problems
@@ -119,10 +122,11 @@ def _bytes(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _Unreadable(f"the policy cannot be read: {reason}", start) from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise _Unreadable("the policy is not a regular file", start)
     with open(handle, "rb") as stream:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise _Unreadable("the policy is not a regular file", start)
         if status.st_size > MAX_BYTES:
             raise _Unreadable(f"the policy has {status.st_size:,} bytes; {MAX_BYTES:,} is the most"
                               " that is read", start)
@@ -201,12 +205,13 @@ def _tree(events: Iterator[Any]) -> _Node | None:
             continue
         if isinstance(event, CollectionEndEvent):
             node, anchor = stack.pop()
+            mark = node.mark
             if anchor:
                 anchors[anchor] = node
         elif isinstance(event, NodeEvent):
             count += 1
-            if count > MAX_NODES:
-                raise _Unreadable(f"more than {MAX_NODES:,} values", mark)
+            if count > MAX_WRITTEN:
+                raise _Unreadable(f"more than {MAX_WRITTEN:,} values", mark)
             node = _node(event, mark, anchors)
             if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
                 if len(stack) >= MAX_DEPTH:
@@ -258,25 +263,26 @@ class _Builder:
     def _problem(self, mark: Mark, message: str, hint: str | None = None) -> None:
         self._problems.append(Problem(self._file, *mark, message, hint=hint))
 
-    def build(self, node: _Node, path: Path, depth: int) -> Any:
+    def build(self, node: _Node, path: Path, depth: int, mark: Mark) -> Any:
+        """`mark` is where the value stands; of an alias that is not where it was written."""
         self._count += 1
         if self._count > MAX_NODES:
             raise _Unreadable(f"aliases expand to more than {MAX_NODES:,} values", node.mark)
         if depth > MAX_DEPTH:
             raise _Unreadable(f"nested deeper than {MAX_DEPTH} levels", node.mark)
-        self._places.note(path, node.mark, node.span)
+        self._places.note(path, mark, node.span)
         if node.kind == "map":
             return self._mapping(node, path, depth)
         if node.kind == "list":
-            return [self.build(child, (*path, index), depth + 1)
-                    for index, (child, _) in enumerate(node.value)]
+            return [self.build(child, (*path, index), depth + 1, mark)
+                    for index, (child, mark) in enumerate(node.value)]
         return self._scalar(node)
 
     def _mapping(self, node: _Node, path: Path, depth: int) -> dict[str, Any]:
         data: dict[str, Any] = {}
         first: dict[str, Mark] = {}
         children = iter(node.value)
-        for (key_node, key_mark), (child, _) in zip(children, children, strict=True):
+        for (key_node, key_mark), (child, mark) in zip(children, children, strict=True):
             key = self._key(key_node, key_mark)
             if key is None:
                 continue
@@ -286,7 +292,7 @@ class _Builder:
                 continue
             first[key] = key_mark
             self._places.note_key((*path, key), key_mark)
-            data[key] = self.build(child, (*path, key), depth + 1)
+            data[key] = self.build(child, (*path, key), depth + 1, mark)
         return data
 
     def _key(self, node: _Node, mark: Mark) -> str | None:

@@ -203,7 +203,7 @@ class _References:
     def _credentials(self, value: object, path: Path) -> None:
         """A password in a URL is a secret, wherever it stands; the message does not repeat it."""
         for inner, text in _texts(value, path):
-            if CREDENTIALS.search(text):
+            if "@" in text and CREDENTIALS.search(text):
                 self.say(inner, "this URL holds a password; put the secret elsewhere and refer "
                                 "to it: env:NAME, file:/path or aws-secretsmanager:ID")
 

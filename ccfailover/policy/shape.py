@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ from ccfailover.policy.values import CHECKS, REFERENCE, did_you_mean, shown
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
-    from jsonschema.protocols import Validator
 
-PROBE_COMMON = ("kind", "every", "timeout", "fall", "rise", "observer", "site")
+PROBE_COMMON = ("kind", "every", "timeout", "fall", "rise", "observer")
 SECRET_MESSAGE = (
     "must be a reference to a secret (env:NAME, file:/path or aws-secretsmanager:ID), "
     "not the secret itself"
 )
+MOST = 200
+"""Problems after which one stops looking for more: nobody reads on, and each takes time."""
 TYPES = {"string": "text", "integer": "a whole number", "number": "a number",
          "boolean": "true or false", "object": "a mapping", "array": "a list", "null": "empty"}
 
@@ -42,7 +44,6 @@ class Shape:
         self._document = document
         self._kinds = kinds
         self._places = document.places
-        self._validators: dict[int, Validator] = {}
         self.problems: list[Problem] = []
 
     def check(self) -> list[Problem]:
@@ -51,8 +52,9 @@ class Shape:
         for name, block in _blocks(data, "providers"):
             self._provider(block, ("providers", name))
         for path, probe in self._probes(data):
+            common = (*PROBE_COMMON, "site") if path[0] == "queues" else PROBE_COMMON
             self._kind(probe, path, self._kinds.probe_kinds(), self._kinds.probe_schema,
-                       PROBE_COMMON, "probe")
+                       common, "probe")
         for path, lever in levers(data):
             self._lever(lever, path, data)
         for path, step, params in _steps(data):
@@ -109,10 +111,9 @@ class Shape:
 
     def _validate(self, value: Any, schema: Schema, path: Path, what: str = "",
                   common: Sequence[str] = ()) -> None:
-        validator = self._validators.get(id(schema))
-        if validator is None:
-            validator = _validator(schema)
-        for error in validator.iter_errors(value):
+        for error in _validator_class()(schema).iter_errors(value):
+            if len(self.problems) >= MOST:
+                return
             self._explain(error, path, what, common)
 
     def _say(self, mark: Mark, message: str, hint: str | None = None) -> None:
@@ -126,6 +127,8 @@ class Shape:
         if error.validator == "additionalProperties" and isinstance(error.instance, dict):
             known = sorted({*_properties(schema), *(common if path == base else ())})
             for key in error.instance:
+                if len(self.problems) >= MOST:
+                    return
                 if key not in _properties(schema):
                     where = f" in {name}" if name else ""
                     tail = did_you_mean(key, known) or _listed(known)
@@ -264,7 +267,9 @@ def _steps(data: Mapping[str, Any]) -> Iterator[tuple[Path, str, object]]:
                     yield (*path, kind), kind, params
 
 
-def _validator(schema: Schema) -> Validator:
+@cache
+def _validator_class() -> Any:
+    """Draft 2020-12 with our keywords `x-secret` and `x-check`."""
     from jsonschema import Draft202012Validator, ValidationError, validators
 
     def secret(_: object, wanted: object, value: object, __: object) -> Iterator[ValidationError]:
@@ -277,5 +282,4 @@ def _validator(schema: Schema) -> Validator:
             yield ValidationError(message)
 
     extend: Any = validators.extend  # untyped in its stubs
-    made: Validator = extend(Draft202012Validator, {"x-secret": secret, "x-check": checked})(schema)
-    return made
+    return extend(Draft202012Validator, {"x-secret": secret, "x-check": checked})

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0]+|aws-secretsmanager:[^\s]+")
-CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
-"""A URL with a password in it."""
+CREDENTIALS = re.compile(r"[A-Za-z0-9+.-]{1,20}://[^/\s:@]{0,200}:[^/\s@]{1,500}@")
+"""A URL with a password in it. Bounded: it is searched in texts of any length."""
 
 
 def shown(value: object, most: int = 40) -> str:
@@ -22,7 +22,8 @@ def shown(value: object, most: int = 40) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean …?`, or nothing when no known word is near."""
-    near = difflib.get_close_matches(str(word)[:80], list(known), n=1, cutoff=0.6)
+    cutoff = 0.6 if len(word) > 3 else 0.5  # one wrong letter in two is half of the word
+    near = difflib.get_close_matches(str(word)[:80], list(known), n=1, cutoff=cutoff)
     return f"; did you mean `{near[0]}`?" if near else ""
 
 
