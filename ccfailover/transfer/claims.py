@@ -57,7 +57,7 @@ class Claims:
     def held(self) -> int:
         return len(self._held)
 
-    def _ask(self, call: Callable[[], T]) -> T | None:
+    def _ask(self, call: Callable[[], T], *, refusal_ends: bool = True) -> T | None:
         """`call`'s answer; None when the source is dead. Safe to repeat: a claim whose reply
         was lost comes back by itself, everything else here lands in the same place twice."""
         if self.dead:
@@ -74,6 +74,8 @@ class Claims:
                 self._runtime.sleep(min(error.retry_after or pause, self._give_up_after - spent))
                 pause = min(2.0, pause * 2) * (0.75 + self._runtime.random() / 2)
             except Rejected as error:
+                if not refusal_ends:
+                    raise
                 self._die(error)
                 return None
 
@@ -103,10 +105,16 @@ class Claims:
         return self._ask(lambda: self._source.settle(handles))
 
     def extend(self, handles: Sequence[str], seconds: float) -> Mapping[str, bool]:
-        """True: hidden for `seconds` from now. A source that does not answer extends nothing."""
+        """True: hidden for `seconds` from now. A source that does not answer extends nothing;
+        nor does one that refuses, and that alone is no reason to end the move."""
         if not handles:
             return {}
-        return self._ask(lambda: self._source.extend(handles, seconds)) or {}
+        try:
+            return self._ask(lambda: self._source.extend(handles, seconds), refusal_ends=False
+                             ) or {}
+        except Rejected as error:
+            self.error = str(error)[:300]
+            return {}
 
     def measure(self) -> BacklogMeasure | None:
         """The platform's own count now; None when it cannot be had (the source may yet live)."""

@@ -305,7 +305,7 @@ class Mover:
     def _end(self) -> str:
         """Why there is nothing more to do; "" when there is."""
         if self._claims.dead:
-            return f"{self._move.source} does not answer: {self._claims.error}"
+            return f"{self._move.source} is out of reach: {self._claims.error}"
         if self._worn:
             return "items that stay cannot be kept hidden and have hardly a claim left"
         if (self._refused_batches >= REFUSED_BATCHES or self._refused_items >= REFUSED_ITEMS):

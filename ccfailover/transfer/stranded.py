@@ -127,7 +127,7 @@ class _Clearing:
 
     def why_end(self) -> str:
         if self._claims.dead:
-            return f"{self._site} does not answer: {self._claims.error}"
+            return f"{self._site} is out of reach: {self._claims.error}"
         if not self.open:
             return "every copy is deleted"
         if self._worn:

@@ -274,7 +274,7 @@ def test_a_dead_source_does_not_hold_the_move_up(make_world: Make) -> None:
     result = world.move()
     assert world.runtime.seconds < 20
     assert (result.moved, result.stranded, result.unreachable) == (3, 3, 5)
-    assert result.source_dead and "hq does not answer" in result.detail
+    assert result.source_dead and "hq is out of reach" in result.detail
     assert sorted(world.states().values()) == [ItemState.STRANDED] * 3
 
 

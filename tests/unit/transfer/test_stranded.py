@@ -131,6 +131,6 @@ def test_a_slow_home_that_says_yes_is_not_believed(make_world: Make) -> None:
     """A delete by a claim that has ended may have deleted nothing: the copy is looked for again."""
     world = strand(make_world)
     world.hq.lying = True
-    world.hq.slow_claims = [40.0, 40.0]
-    result = clear(world)
+    world.hq.slow_claims = [40.0]
+    result = clear(world, batch=10)
     assert result.complete and world.hq.ids() == ["a3", "a4", "a5"]
