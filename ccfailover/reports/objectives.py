@@ -97,6 +97,6 @@ def phases(run: Run, queue: str, fault: int, detected: int | None,
     known = min(detected or fault, run.planned_at)
     marks = [fault, known, run.planned_at, approved, moved, served]
     out: dict[str, float | None] = {}
-    for name, begin, end in zip(PHASES, marks, marks[1:], strict=True):
+    for name, begin, end in zip(PHASES, marks[:-1], marks[1:], strict=True):
         out[name] = None if begin is None or end is None else max(0.0, (end - begin) / SECOND)
     return out
