@@ -1,0 +1,35 @@
+"""The report as JSON: every fact, for machines. Instants are µs since the epoch, UTC."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from ccfailover.model.plan import Json
+from ccfailover.reports.facts import Facts
+from ccfailover.reports.words import DRILL, MODES, STATES
+
+FORMAT = 1
+
+
+def as_json(facts: Facts) -> dict[str, Json]:
+    """A drill carries `stamp` and `drill` at the top, so that no reader takes it for real."""
+    head = facts.header
+    body = asdict(facts)
+    for told, move in zip(body["moves"], facts.moves, strict=True):
+        told["equation"] = move.equation
+    for step, found in zip(body["steps"], facts.steps, strict=True):
+        step["seconds"] = found.seconds
+    body["outcome"]["words"] = STATES[facts.outcome.state]
+    return {
+        "format": FORMAT, "stamp": DRILL if head.drill else None, "drill": head.drill,
+        "what": MODES[head.mode], "run": head.run, "state": facts.outcome.state,
+        "units": "instants in µs since 1970-01-01 UTC, durations in seconds, shares in percent",
+        **body, "verify": verify_commands(facts),
+    }
+
+
+def verify_commands(facts: Facts) -> list[str]:
+    """How anybody checks, offline, that this report's journal is the one that was written."""
+    run, seal = facts.header.run, facts.evidence.head[1]
+    return [f"ccfailover journal export {run} > {run}.jsonl",
+            f"ccfailover journal verify {run}.jsonl --head {seal}"]
