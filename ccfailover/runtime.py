@@ -7,8 +7,8 @@ whole program in virtual time.
 
 from __future__ import annotations
 
+import os
 import random
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -75,7 +75,7 @@ class SystemRuntime:
         return random.random()
 
     def new_id(self) -> str:
-        return secrets.token_hex(2)
+        return os.urandom(2).hex()
 
     def each(self, fn: Callable[[T], R], items: Sequence[T], limit: int) -> list[R]:
         if len(items) <= 1 or limit <= 1:

@@ -31,7 +31,7 @@ def execute_due(desk: Desk) -> list[Executed]:
     """
     done = []
     world = look(desk)
-    for decision in decide(desk, world, record=False):
+    for decision in decide(desk, world, record=True):
         if decision.action != "execute" or decision.blockers:
             continue
         done.append(_execute(desk, decision))

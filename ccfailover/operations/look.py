@@ -29,6 +29,7 @@ def look(desk: Desk, *, sites_only: bool = False, budget: float = LOOK_SECONDS) 
                                                only_due=False)
     if sites_only:
         jobs = [job for job in jobs if job.target.noun != "queue"]
+    specs = {job.target.key: job.spec for job in jobs}
     rounds = max((max(job.spec.fall, job.spec.rise) for job in jobs), default=1)
     for turn in range(rounds):
         left = end - runtime.monotonic()
@@ -39,8 +40,8 @@ def look(desk: Desk, *, sites_only: bool = False, budget: float = LOOK_SECONDS) 
         # The first round may use what it needs; the later ones share what is left.
         for reading in poller.poll(jobs, desk.kinds.probe, runtime,
                                    left if turn else min(left, budget / 2)):
-            spec = next(job.spec for job in jobs if job.target.key == reading.key)
-            histories[reading.key] = assess.step(histories.get(reading.key), reading, spec)
+            histories[reading.key] = assess.step(histories.get(reading.key), reading,
+                                                 specs[reading.key])
         jobs = [job for job in jobs if unsettled(histories.get(job.target.key))]
     return assess.assess(policy, histories, runtime.now())
 

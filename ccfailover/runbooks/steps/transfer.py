@@ -91,6 +91,8 @@ class Transfer(Step):
         self._mover: Mover | None = None
         self._result: MoveResult | None = None
         self._cleared: ClearResult | None = None
+        self._resolved: MoveResult | None = None
+        self._back: Mover | None = None
         self._undo: MoveResult | None = None
 
     @property
@@ -158,16 +160,29 @@ class Transfer(Step):
             extra = tuple(f"{len(stayed)} stay at {self.spec.params['target']}, begun there or "
                           f"not seen again: {', '.join(stayed[:50])}" for _ in stayed[:1])
             return Observed(Truth.YES, self._undo.detail, exceptions=extra)
-        if not self._away():
+        if not self._away() and not self._doubtful():
             return Observed(Truth.YES, "nothing was moved")
         return Observed(Truth.NO, f"{len(self._away())} are still away")
 
     def undo(self, snapshot: Json) -> bool:
-        """Bring back what nobody has begun: what still waits at the target."""
-        if self._mover is None or self._undo is None:
-            self._mover = self._make("target", "source", f"{self.spec.id}~undo",
-                                     OnlyThese(self._away()), None)
-        self._undo = self._mover.run(self.ctx.runtime.monotonic() + self.spec.timeout)
+        """Bring back what nobody has begun: what still waits at the target.
+
+        What is in doubt is carried to its end first: an item that may be at both places would
+        else be left at both.
+        """
+        deadline = self.ctx.runtime.monotonic() + self.spec.timeout
+        if self._resolved is None and (doubtful := self._doubtful()):
+            self._mover = self._mover or self._make("source", "target", self.spec.id,
+                                                    OnlyThese(doubtful), None)
+            result = self._mover.run(deadline)
+            if not result.finished:
+                return False
+            self._resolved = result
+            self._mover = None
+        if self._back is None:
+            self._back = self._make("target", "source", f"{self.spec.id}~undo",
+                                    OnlyThese(self._away()), None)
+        self._undo = self._back.run(deadline)
         return self._undo.finished
 
     # --- what the answers are made of ----------------------------------------------------------
@@ -248,6 +263,11 @@ class Transfer(Step):
 
     def _moved(self) -> int:
         return sum(state in AT_TARGET for state in self._rows(self.spec.id).values())
+
+    def _doubtful(self) -> set[str]:
+        """Items that this step claimed, or delivered, without knowing how that ended."""
+        unsure = (ItemState.CLAIMED, ItemState.DELIVERED)
+        return {item for item, state in self._rows(self.spec.id).items() if state in unsure}
 
     def _away(self) -> set[str]:
         """Items this step delivered that its undo has not brought back."""
