@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,7 +173,8 @@ class Crew:
             process = subprocess.Popen(
                 [sys.executable, "-m", "ccfailover", *words], env=dict(self._environment),
                 stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True)
-        readers = [(_Tail(files[0]), out), (_Tail(files[1]), err)]
+        # What was said on the way (stderr) comes before how it ended (stdout).
+        readers = [(_Tail(files[1]), err), (_Tail(files[0]), out)]
         try:
             while True:
                 code = process.poll()
@@ -233,7 +234,3 @@ def _quoted(word: str) -> str:
     if os.sep in word and Path(word).is_absolute():
         word = Path(word).name  # the story is told to people; where files lie is told at its end
     return f'"{word}"' if " " in word else word
-
-
-def rows_of(said: Said) -> Sequence[str]:
-    return said.out.splitlines()
