@@ -67,7 +67,11 @@ def _contacts(seen: Seen) -> tuple[Stretch, ...]:
     shifted = shifted_at(seen.failover)
     back = int(seen.failback["started_at"] or seen.end)
     first = min((int(event["offered_at"]) for event in seen.calls), default=seen.fault)
-    return stretches(seen.calls, [
+    # Who was talking to the home when it was killed was lost by the fault, not before it.
+    calls = [{**event, "offered_at": seen.fault}
+             if not event["ok"] and event["offered_at"] < seen.fault <= event["at"] else event
+             for event in seen.calls]
+    return stretches(calls, [
         ("before the fault", first), ("fault → detected", seen.fault),
         ("detected → shifted", seen.detected), ("away", shifted), ("failback", back),
     ], seen.end)

@@ -173,8 +173,8 @@ queues:
     max_item_bytes: 65536
     intake: {provider: edge_web, ref: applications}
     backlog:
-      hq: {provider: hq_jobs, ref: $hq_queue}
-      acme: {provider: acme_jobs, ref: $acme_queue}
+      hq: {provider: hq_jobs, ref: $hq_queue, claim_seconds: 10s}
+      acme: {provider: acme_jobs, ref: $acme_queue, claim_seconds: 10s}
     consumers:
       hq: {provider: hq_desk, ref: consumers}
       acme: {provider: acme_desk, ref: consumers}
