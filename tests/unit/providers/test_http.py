@@ -210,6 +210,17 @@ def test_a_ref_cannot_leave_its_place_in_the_path(weather: Weather) -> None:
     assert weather.requests[-1].startswith(b"GET /routes/..%2Fgates%2Fr%3Fx%3D1 ")
 
 
+def test_a_flood_is_cut_off_and_said_to_be_one(port: int, weather: Weather) -> None:
+    """Past 1 MiB a reply is no longer read; a write goes by its status, the caller reads back."""
+    route = provider(weather, route=shifting(body='{"shares": {{ shares | tojson }}}'))
+    weather.next("huge")
+    with pytest.raises(Rejected, match="larger than 1 MiB"):
+        route.route(LEVER).read()
+    weather.next("huge")
+    route.route(LEVER).shift(Shares({"acme": 100}), expected=None, key="k")
+    assert route.route(LEVER).read().shares == Shares({"hq": 100})
+
+
 def test_redirects_are_not_followed(weather: Weather) -> None:
     """A redirect would carry the credentials elsewhere."""
     weather.next("redirect")
