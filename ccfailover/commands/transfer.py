@@ -1,0 +1,155 @@
+"""`ccfailover transfer status|find|reconcile`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ccfailover.commands.common import (
+    clock,
+    desk_for,
+    finish,
+    json_option,
+    policy_option,
+    print_json,
+    span,
+    table,
+)
+
+
+@click.group(epilog="Example: ccfailover transfer find 5493001KJTIIGC8Y1R1200000000000042")
+def command() -> None:
+    """Where each application is, and proof that none is lost."""
+
+
+@command.command(epilog="Example: ccfailover transfer status")
+@policy_option
+@json_option
+def status(policy: str | None, as_json: bool) -> None:
+    """What waits at each site now, and where the ledger last saw the rest.
+
+    A site that does not answer is shown as such, never as 0.
+    """
+    from ccfailover.operations.transfers import status as look
+
+    desk = desk_for(policy, validate=False)
+    rows = look(desk)
+    if as_json:
+        print_json({"policy": desk.policy.heading, "queues": rows})
+        return
+    click.echo(desk.policy.heading)
+    if not rows:
+        click.echo("no queue of the policy has a backlog")
+    for row in rows:
+        table(row["queue"], ("site", "waiting", "hidden", "oldest", "last seen by the ledger"),
+              [_site(site, row) for site in row["sites"]])
+        click.echo("  " + " · ".join(
+            f"{name.replace('_', ' ')} {row[name]}" for name in
+            ("known", "in_doubt", "not_deleted", "stranded", "quarantined",
+             "possible_duplicates")))
+        for site in row["sites"]:
+            if site["error"]:
+                click.echo(f"  ✗ {site['site']} does not answer: {site['error']}")
+
+
+def _site(site: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
+    if site["error"]:
+        depth = ("unknown", "unknown", "unknown")
+    else:
+        oldest = "not told" if site["oldest_s"] is None else span(site["oldest_s"])
+        depth = (str(site["waiting"]), str(site["hidden"]), oldest)
+    return (site["site"], *depth, str(row["last_seen_at"].get(site["site"], 0)))
+
+
+@command.command(epilog="Example: ccfailover transfer find 5493001KJTIIGC8Y1R1200000000000042")
+@click.argument("item", metavar="ID")
+@policy_option
+@json_option
+def find(item: str, policy: str | None, as_json: bool) -> None:
+    """Where is this application, since when, by whose decision; every hop it took.
+
+    ID is the lender's own. Exit 8 when the ledger never saw it.
+    """
+    from ccfailover.operations.transfers import find as look
+    from ccfailover.reports.words import safe
+
+    desk = desk_for(policy, validate=False)
+    found = look(desk, item)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{safe(item)} ({found['queue']}): {safe(found['says'])}")
+    click.echo(f"  since {clock(found['since'])}, by run {found['run']} ({found['runbook']}), "
+               f"decided by {safe(found['decided_by'])}: {safe(found['reason'])}")
+    if found["submitted"]:
+        click.echo(f"  submitted {safe(found['submitted'])}, hop {found['hops']}")
+    if found["possible_duplicate"]:
+        click.echo("  ! a possible duplicate: it may have been delivered more than once")
+    if found["copies"]:
+        click.echo(f"  ! {found['copies']} further copies of it were met in the queue")
+    table("", ("when", "from → to", "state", "run", "what happened"), [
+        (clock(hop["at"]), f"{hop['from']} → {hop['to']}",
+         hop["state"] + (" (copy)" if hop["copy"] else ""), hop["run"], safe(hop["says"]))
+        for hop in found["history"]])
+
+
+@command.command(epilog="""\b
+Examples:
+  ccfailover transfer reconcile                      each queue's newest move
+  ccfailover transfer reconcile r17 --queue applications --json
+\b
+Exit codes: 0 balanced · 11 balanced, with exceptions listed (possible duplicates, quarantined,
+stranded, in doubt) · 8 it cannot be told (a site does not answer, nobody counted) ·
+6 does NOT balance: a person must look.""")
+@click.argument("run", required=False)
+@click.option("--run", "run_option", metavar="RUN", help="The same as RUN.")
+@click.option("--queue", metavar="QUEUE", help="Only this queue.")
+@policy_option
+@json_option
+def reconcile(run: str | None, run_option: str | None, queue: str | None, policy: str | None,
+              as_json: bool) -> None:
+    """Prove where every application of a move went, from the ledger and the platforms' counts.
+
+    Asks source and target for their counts and changes nothing there. What it finds goes into
+    the journal, so that the run's report shows it. What was not measured is said to be unknown,
+    and never taken for 0.
+    """
+    from ccfailover.operations.transfers import exit_of, prove
+
+    desk = desk_for(policy, validate=False)
+    proofs = prove(desk, queue=queue, run=run or run_option)
+    if as_json:
+        print_json([proof.to_json() for proof in proofs])
+    else:
+        click.echo(desk.policy.heading)
+        for proof in proofs:
+            _show(proof.to_json())
+    finish(int(exit_of(proofs)))
+
+
+def _show(told: dict[str, Any]) -> None:
+    from ccfailover.reports.words import safe
+
+    click.echo(f"\n{told['queue']}: {told['source']} → {told['target']}, "
+               f"run {', '.join(told['runs'])}: {told['verdict']}")
+    click.echo(f"  {told['equation']}")
+    click.echo(f"  {safe(told['detail'])}")
+    table("", ("number", "", "from", "note"), [
+        (term["name"].replace("_", " "), "unknown" if term["value"] is None else
+         str(term["value"]), term["origin"], term["note"])
+        for term in told["terms"] if term["value"] != 0 or term["note"]])
+    for reason, number in told["left_by_reason"].items():
+        click.echo(f"  left at {told['source']}: {number}: {safe(reason)}")
+    for check in told["checks"]:
+        mark = {True: "✓", False: "✗", None: "?"}[check["holds"]]
+        click.echo(f"  {mark} {safe(check['sentence'])}")
+    for said in told["assumptions"]:
+        if said not in {check["sentence"] for check in told["checks"]}:
+            click.echo(f"  ? taken for granted: {safe(said)}")
+    for name in told["possible_duplicates"]:
+        click.echo(f"  ! {safe(name)}: possible duplicate at {told['target']}; have it close all "
+                   "but one")
+    for each in told["differences"]:
+        click.echo(f"  ! {safe(each['item_id'] or '(count only)')}: {safe(each['what'])}; "
+                   f"{safe(each['action'])}")
