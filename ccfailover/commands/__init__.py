@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import TextIO
 
 import click
 
-from ccfailover.errors import CcfError, Exit
+from ccfailover.errors import CcfError, Exit, UsageError
 
 # verb → (module, summary). A test holds the summaries equal to the verbs' own docstrings.
 VERBS: dict[str, tuple[str, str]] = {
@@ -92,7 +93,8 @@ Exit codes: 0 done · 2 usage · 3 policy · 4 refused · 5 lease held · 6 paus
 
 @click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ccfailover")
-def cli() -> None:
+@click.option("--policy", metavar="FILE", help="The policy; also accepted after the verb.")
+def cli(policy: str | None) -> None:
     """The failover button for lenders' contact centres.
 
     One policy says which sites answer the calls and process the loan applications, and who may
@@ -104,34 +106,75 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run and exit. Every error is told in its own lines, or as JSON; none as a traceback."""
     words = sys.argv[1:] if args is None else args
+    sys.stdout = Steady(sys.stdout)
+    sys.stderr = Steady(sys.stderr)
     sys.exit(run(words))
 
 
+class Steady:
+    """A stream that outlives its reader: what `| head` or a lost terminal no longer takes is
+    thrown away, so that a run is never cut short, nor its exit code lost, by its own talk.
+
+    `gone` tells a verb that would print for ever that nobody listens.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream if stream is not None else open(os.devnull, "w")  # noqa: SIM115
+        self.gone = stream is None
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._let_go()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.gone = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
 def run(words: list[str]) -> int:
-    nagios = bool(words) and words[0] == "check"
+    nagios = next((word for word in words if word in VERBS), None) == "check"
     try:
         answer = cli.main(args=words, prog_name="ccfailover", standalone_mode=False)
         return answer if isinstance(answer, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.UsageError as error:
-        error.show()
-        return 3 if nagios else int(Exit.USAGE)
     except click.ClickException as error:
-        error.show()
-        return 3 if nagios else int(Exit.USAGE)
+        return _misused(error, as_json="--json" in words, nagios=nagios)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped by the keyboard. See where it stands: ccfailover status", err=True)
+        click.echo("UNKNOWN: stopped by the keyboard" if nagios else
+                   "Stopped by the keyboard. See where it stands: ccfailover status",
+                   err=not nagios)
         return 3 if nagios else int(Exit.UNKNOWN)
     except CcfError as error:
         _tell(error, as_json="--json" in words, nagios=nagios)
         return 3 if nagios else int(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has gone; what was done is done, and the journal has it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.DONE)
     except Exception as error:  # noqa: BLE001 - the last resort: told as a bug, kept for us
         return _bug(error, nagios=nagios)
+
+
+def _misused(error: click.ClickException, *, as_json: bool, nagios: bool) -> int:
+    """Words that cannot be understood: nothing was begun."""
+    said = error.format_message().rstrip(".")
+    if as_json:
+        _tell(UsageError(said, not_done="nothing was begun", hint="ccfailover --help"),
+              as_json=True, nagios=nagios)
+    else:
+        if nagios:
+            click.echo(f"UNKNOWN: {said}")
+        error.show()
+    return 3 if nagios else int(Exit.USAGE)
 
 
 def _tell(error: CcfError, *, as_json: bool, nagios: bool) -> None:

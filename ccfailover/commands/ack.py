@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import desk_for, policy_option, reason_option
+from ccfailover.commands.common import desk_for, head, policy_option, reason_option
 
 
 @click.command(epilog="Example: ccfailover ack --reason 'power is back for good'")
@@ -16,4 +16,5 @@ def command(reason: str, policy: str | None) -> None:
 
     desk = desk_for(policy)
     acknowledge(desk, reason)
+    head(desk)
     click.echo(f"acknowledged by {desk.actor.name}: earlier moves block nothing any more")

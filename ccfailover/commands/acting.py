@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ccfailover.commands.common import console, desk_for, print_json, shares_text, table
+from ccfailover.commands.common import (
+    at_terminal,
+    console,
+    desk_for,
+    print_json,
+    shares_text,
+    table,
+)
+from ccfailover.commands.common import finish as finish
 from ccfailover.commands.live import Ticker
-from ccfailover.errors import Exit, UsageError
+from ccfailover.errors import Exit, Refused, UsageError
 from ccfailover.model.plan import Mode, Plan
 from ccfailover.operations import prepare as preparing
 from ccfailover.operations import runs
@@ -48,7 +55,7 @@ def overrides(names: tuple[str, ...], reason: str) -> dict[str, str]:
     if names and not reason.strip():
         raise UsageError("an override needs a reason", not_done="nothing was moved",
                          hint='--override-reason "agreed with the duty manager"')
-    return {name: reason for name in names}
+    return dict.fromkeys(names, reason)
 
 
 def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
@@ -62,11 +69,23 @@ def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
         show_plan(desk, prepared)
     if prepared.refusal is not None:
         raise prepared.refusal
-    how = _confirmed(desk, prepared, yes=yes, wanted=wanted)
+    if prepared.nothing_to_do:
+        return _nothing(desk, prepared, as_json=as_json)
+    how = _confirmed(desk, prepared, yes=yes, wanted=wanted, as_json=as_json)
     with ticking(as_json) as watcher, stoppable() as on_driver:
         outcome = runs.start(desk, prepared, confirmed=how, watcher=watcher,
                              on_driver=on_driver)
     return conclude(desk, outcome, as_json=as_json)
+
+
+def _nothing(desk: Desk, prepared: Prepared, *, as_json: bool) -> int:
+    said = "nothing to do: every affected queue is where it would go; no run was created"
+    if as_json:
+        print_json({"policy": desk.policy.heading, "run": None, "plan": prepared.plan.hash,
+                    "nothing_to_do": True, "message": said})
+    else:
+        click.echo(said)
+    return int(Exit.DONE)
 
 
 def _made(desk: Desk, wanted: str) -> Plan:
@@ -74,7 +93,8 @@ def _made(desk: Desk, wanted: str) -> Plan:
     if not path.is_file():
         return preparing.saved_plan(desk, wanted)
     if path.stat().st_size > 4_000_000:
-        raise UsageError(f"{wanted} is too large for a plan", not_done="nothing was moved")
+        raise UsageError(f"{wanted} is too large for a plan", not_done="nothing was moved",
+                         hint="ccfailover plan … --out FILE")
     try:
         data = json.loads(path.read_text())
         plan = Plan.from_json(data["plan"])
@@ -84,22 +104,37 @@ def _made(desk: Desk, wanted: str) -> Plan:
                          hint="ccfailover plan … --out FILE") from None
     if said != plan.hash:
         raise UsageError(f"{wanted} was changed after it was made: its hash is {plan.hash}, "
-                         f"it says {said}", not_done="nothing was moved")
+                         f"it says {said}", not_done="nothing was moved",
+                         hint="make it anew: ccfailover plan … --out FILE")
     return plan
 
 
-def _confirmed(desk: Desk, prepared: Prepared, *, yes: bool, wanted: str | None) -> str:
+def _confirmed(desk: Desk, prepared: Prepared, *, yes: bool, wanted: str | None,
+               as_json: bool) -> str:
     if prepared.plan.mode is not Mode.REAL:
         return "a drill needs no confirmation"
-    if sys.stdin.isatty() and not yes:
-        click.confirm(f"{desk.policy.heading}: {prepared.plan.runbook} "
-                      f"{prepared.plan.subject} as shown?", abort=True, err=True)
-        return "asked at the terminal"
-    if yes and (wanted is not None or sys.stdin.isatty()):
+    if at_terminal() and not yes and not as_json:
+        return asked(f"{desk.policy.heading}: {prepared.plan.runbook} "
+                     f"{prepared.plan.subject} as shown?", not_done="nothing was moved")
+    if yes and (wanted is not None or at_terminal()):
         return f"--yes --plan {prepared.plan.hash}" if wanted else "--yes at the terminal"
     raise UsageError(
-        "there is no terminal to ask at", not_done="nothing was moved",
+        "with --json nobody is asked" if as_json else "there is no terminal to ask at",
+        not_done="nothing was moved",
         hint=f"if the plan is right: --yes --plan {_kept(desk, prepared)}")
+
+
+def asked(question: str, *, not_done: str) -> str:
+    """How the person at the terminal confirmed. Raises Refused for a no, ^C or no answer."""
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        agreed = False
+    if not agreed:
+        raise Refused("not confirmed", guard="confirmation", not_done=not_done,
+                      hint="ccfailover status")
+    return "asked at the terminal"
 
 
 def _kept(desk: Desk, prepared: Prepared) -> str:
@@ -175,9 +210,3 @@ def conclude(desk: Desk, outcome: runs.RunOutcome, *, as_json: bool) -> int:
         click.echo(f"  {line}")
     click.echo(f"NEXT: {facts['next']}")
     return int(outcome.exit)
-
-
-def finish(code: int) -> None:
-    """Leave with an exit code of ours; 0 is returned, so that click goes on as usual."""
-    if code != Exit.DONE:
-        raise click.exceptions.Exit(code)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
-from ccfailover.commands.common import reason_option, shares_text
+from ccfailover.commands.common import (
+    desk_for,
+    head,
+    json_option,
+    policy_option,
+    print_json,
+    reason_option,
+    shares_text,
+)
 
 
 @click.command(epilog="Example: ccfailover adopt loan_calls --reason 'carrier moved it at 2:10'")
@@ -17,8 +24,10 @@ def command(queue: str, reason: str, policy: str | None, as_json: bool) -> None:
     """Take shares that somebody set by hand for the expected ones."""
     from ccfailover.operations.upkeep import adopt
 
-    shares = adopt(desk_for(policy), queue, reason)
+    desk = desk_for(policy)
+    shares = adopt(desk, queue, reason)
     if as_json:
         print_json({"queue": queue, "expected": shares})
     else:
+        head(desk)
         click.echo(f"{queue} is expected at {shares_text(shares)} from now on")

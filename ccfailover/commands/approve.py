@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
+from ccfailover.commands.common import desk_for, head, json_option, policy_option, print_json
 
 
 @click.command(epilog="Example: ccfailover approve r17")
@@ -25,5 +25,6 @@ def command(run: str | None, decline: str | None, policy: str | None, as_json: b
     if as_json:
         print_json(run_facts(desk, found, runs.state_of(desk, found)))
     else:
+        head(desk)
         click.echo(f"run {found.id}: {'declined' if decline is not None else 'approved'} "
                    f"by {desk.actor.name}, for plan {found.plan.hash}")

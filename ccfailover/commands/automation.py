@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import clock, desk_for, policy_option, reason_option
+from ccfailover.commands.common import clock, desk_for, head, policy_option, reason_option
 from ccfailover.errors import UsageError
 
 
@@ -25,8 +25,11 @@ def off(how_long: str, reason: str, policy: str | None) -> None:
     try:
         seconds = duration(how_long)
     except ValueError as error:
-        raise UsageError(f"--for {how_long}: {error}", hint="--for 2h, --for 90m") from None
-    until = automation_off(desk_for(policy), seconds, reason)
+        raise UsageError(f"--for {how_long}: {error}", not_done="automation is as it was",
+                         hint="--for 2h, --for 90m") from None
+    desk = desk_for(policy)
+    until = automation_off(desk, seconds, reason)
+    head(desk)
     click.echo(f"automation is off until {clock(until)}")
 
 
@@ -36,5 +39,7 @@ def on(policy: str | None) -> None:
     """Let triggers with `mode: automatic` run by themselves again."""
     from ccfailover.operations.upkeep import automation_on
 
-    automation_on(desk_for(policy))
+    desk = desk_for(policy)
+    automation_on(desk)
+    head(desk)
     click.echo("automation is on")

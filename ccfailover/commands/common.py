@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ccfailover.model.shares import Shares
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import Console
 
+    from ccfailover.model.shares import Shares
     from ccfailover.operations.desk import Desk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def policy_option(fn: F) -> F:
-    return click.option("--policy", metavar="FILE", help="The policy; else $CCFAILOVER_POLICY, "
+    """`--policy`, after the verb or before it; the one that is nearer to the verb counts."""
+    def named(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        return value if value is not None else ctx.find_root().params.get("policy")
+
+    return click.option("--policy", metavar="FILE", callback=named,
+                        help="The policy; else $CCFAILOVER_POLICY, "
                         "else /etc/ccfailover/policy.yaml.")(fn)
 
 
@@ -41,7 +44,24 @@ def desk_for(policy: str | None, *, validate: bool = True) -> Desk:
     return assemble(policy, validate=validate)
 
 
+def head(desk: Desk) -> None:
+    """Which policy this is about: the first line of everything that people read."""
+    click.echo(desk.policy.heading)
+
+
+def at_terminal() -> bool:
+    """Whether somebody can be asked. Under cron there may be no stdin at all."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+def nobody_listens() -> bool:
+    """Whether the reader of stdout has gone, so that a verb that repeats itself may end."""
+    return bool(getattr(sys.stdout, "gone", False))
+
+
 def print_json(value: object) -> None:
+    import json
+
     click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False))
 
 
@@ -56,6 +76,8 @@ def console(*, err: bool = False) -> Console:
 def shares_text(parts: Mapping[str, int] | Shares | None) -> str:
     if parts is None:
         return "unknown"
+    from ccfailover.model.shares import Shares
+
     return str(parts if isinstance(parts, Shares) else Shares(parts))
 
 
@@ -82,6 +104,12 @@ def span(seconds: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {name}".replace(".0 ", " ")
     return f"{seconds:.0f} s"
+
+
+def finish(code: int) -> None:
+    """Leave with an exit code of ours; 0 is returned, so that click goes on as usual."""
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

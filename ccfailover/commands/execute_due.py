@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ccfailover.commands.acting import finish
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
+from ccfailover.commands.common import desk_for, head, json_option, policy_option, print_json
 
 
 @click.command(epilog="Example: * * * * * ccfailover check --quiet; ccfailover execute-due")
@@ -32,6 +32,8 @@ def command(policy: str | None, as_json: bool) -> None:
     } for one in done]
     if as_json:
         print_json({"executed": facts, "messages": sent})
+    if facts and not as_json:
+        head(desk)
     for fact in [] if as_json else facts:
         ended = fact["state"] or f"not run: {fact['why_not']}"
         click.echo(f"{fact['trigger']}: {fact['runbook']} {fact['subject']}: "

@@ -28,5 +28,6 @@ def command(file: str, name: str, home: str, backup: str, force: bool) -> None:
         path.write_text(text)
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}",
-                         not_done="nothing was written") from None
+                         not_done="nothing was written",
+                         hint="a file in a folder that exists and is yours") from None
     click.echo(f"{file} written\nNEXT: edit it, then: ccfailover validate {file}")

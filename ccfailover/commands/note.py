@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import desk_for, policy_option
+from ccfailover.commands.common import desk_for, head, policy_option
 
 
 @click.command(epilog="Example: ccfailover note r17 'carrier ticket 4711'")
@@ -15,5 +15,7 @@ def command(run: str, text: str, policy: str | None) -> None:
     """Write a remark into a run's journal."""
     from ccfailover.operations import runs
 
-    found = runs.note(desk_for(policy), run, text)
+    desk = desk_for(policy)
+    found = runs.note(desk, run, text)
+    head(desk)
     click.echo(f"noted in run {found.id}")

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import clock, desk_for, json_option, policy_option, print_json
-from ccfailover.commands.common import table
+from ccfailover.commands.common import (
+    clock,
+    desk_for,
+    head,
+    json_option,
+    policy_option,
+    print_json,
+    table,
+)
 
 
 @click.command(epilog="Example: ccfailover outbox")
@@ -26,6 +33,7 @@ def command(only_list: bool, policy: str | None, as_json: bool) -> None:
     if as_json:
         print_json({**sent, "waiting": [message.__dict__ for message in waiting]})
         return
+    head(desk)
     click.echo(f"{sent['sent']} sent, {sent['failed']} failed, {len(waiting)} waiting")
     if waiting:
         table("", ("since", "what", "attempts", "last error"), [

@@ -8,8 +8,13 @@ from pathlib import Path
 import click
 
 from ccfailover.commands.acting import acting_options, finish, overrides, show_plan
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
-from ccfailover.commands.common import reason_option
+from ccfailover.commands.common import (
+    desk_for,
+    json_option,
+    policy_option,
+    print_json,
+    reason_option,
+)
 from ccfailover.errors import UsageError
 
 VERBS = {"failover": "full_failover", "switchover": "switchover", "overflow": "overflow",
@@ -68,8 +73,15 @@ def command(verb: str, subject: str, queues: tuple[str, ...], to: tuple[str, ...
     else:
         show_plan(desk, prepared)
         if refusal is None:
-            click.echo(f"NEXT: ccfailover {verb} {subject} --reason … "
-                       f"--yes --plan {out or prepared.plan.hash}")
+            more = [*(f"--queue {name}" for name in queues), *(f"--to {site}" for site in to),
+                    *([f"--percent {percent}"] if percent else []),
+                    *(f"--override {name}" for name in override),
+                    *(["--override-reason …"] if override else []),
+                    *([f"--supersede {supersede}"] if supersede else [])]
+            nothing = prepared.nothing_to_do
+            click.echo("NEXT: nothing to do" if nothing else " ".join([
+                f"NEXT: ccfailover {verb} {subject}", *more, "--reason …",
+                f"--yes --plan {out or prepared.plan.hash}"]))
     if refusal is not None:
         if not as_json:
             for line in refusal.lines():
@@ -82,4 +94,5 @@ def _write(path: Path, shown: object) -> None:
         path.write_text(json.dumps(shown, ensure_ascii=False, indent=1) + "\n")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}",
-                         not_done="the plan was not saved there") from None
+                         not_done="the plan was not saved there",
+                         hint="a file in a folder that exists and is yours") from None

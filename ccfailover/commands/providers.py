@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ccfailover.commands.acting import finish
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json, table
+from ccfailover.commands.common import desk_for, head, json_option, policy_option, print_json, table
 from ccfailover.errors import Exit
 
 
@@ -34,10 +34,12 @@ def test(policy: str | None, as_json: bool) -> None:
     """Read every lever, gate and backlog of the policy; write nothing."""
     from ccfailover.operations.providers_test import test_levers
 
-    rows = test_levers(desk_for(policy))
+    desk = desk_for(policy)
+    rows = test_levers(desk)
     if as_json:
         print_json(rows)
     else:
+        head(desk)
         table("", ("lever", "role", "", "reads"), [
             (row["lever"], row["role"], "✓" if row["ok"] else "✗ FAILED", row["detail"])
             for row in rows])

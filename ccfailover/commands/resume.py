@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from ccfailover.commands.acting import conclude, finish, stoppable, ticking
-from ccfailover.commands.common import desk_for, json_option, policy_option
+from ccfailover.commands.acting import asked, conclude, finish, stoppable, ticking
+from ccfailover.commands.common import at_terminal, desk_for, json_option, policy_option
 from ccfailover.errors import UsageError
 
 
@@ -38,8 +36,7 @@ def ask(question: str, *, yes: bool) -> str:
     """How the person confirmed. Raises UsageError without a terminal and without --yes."""
     if yes:
         return "--yes"
-    if not sys.stdin.isatty():
+    if not at_terminal():
         raise UsageError("there is no terminal to ask at", not_done="nothing was done",
                          hint="--yes, if you mean it")
-    click.confirm(question, abort=True, err=True)
-    return "asked at the terminal"
+    return asked(question, not_done="nothing was done")

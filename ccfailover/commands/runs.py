@@ -6,8 +6,17 @@ from typing import Any
 
 import click
 
-from ccfailover.commands.common import clock, desk_for, json_option, policy_option, print_json
-from ccfailover.commands.common import span, table
+from ccfailover.commands.common import (
+    clock,
+    desk_for,
+    head,
+    json_option,
+    nobody_listens,
+    policy_option,
+    print_json,
+    span,
+    table,
+)
 
 
 @click.group(epilog="Example: ccfailover runs show r17")
@@ -30,6 +39,10 @@ def list_(policy: str | None, as_json: bool) -> None:
         facts.append(run_facts(desk, run, runs.state_of(desk, run)))
     if as_json:
         print_json(facts)
+        return
+    head(desk)
+    if not facts:
+        click.echo("no run yet\nNEXT: ccfailover drill failover SITE")
         return
     table("", ("run", "when", "what", "state", "by", "reason"), [
         (fact["run"], clock(fact["planned_at"]),
@@ -67,7 +80,7 @@ def watch(run: str | None, policy: str | None) -> None:
         state = runs.state_of(desk, found)
         click.clear()
         _show(run_facts(desk, found, state))
-        if state.value not in ("running", "rolling_back", "planned"):
+        if state.value not in ("running", "rolling_back", "planned") or nobody_listens():
             return
         desk.runtime.sleep(1.0)
 

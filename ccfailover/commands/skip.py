@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
-from ccfailover.commands.common import reason_option
+from ccfailover.commands.common import (
+    desk_for,
+    head,
+    json_option,
+    policy_option,
+    print_json,
+    reason_option,
+)
 
 
 @click.command(epilog="Example: ccfailover skip r17 --reason 'moved by the carrier, by phone'")
@@ -29,4 +35,5 @@ def command(run: str | None, step: str | None, reason: str, policy: str | None,
     if as_json:
         print_json(run_facts(desk, found, runs.state_of(desk, found)))
     else:
+        head(desk)
         click.echo(f"run {found.id}: skipped\nNEXT: ccfailover resume {found.id}")

@@ -6,15 +6,24 @@ from typing import Any
 
 import click
 
-from ccfailover.commands.common import ago, desk_for, json_option, policy_option, print_json
-from ccfailover.commands.common import shares_text, span, table
+from ccfailover.commands.common import (
+    ago,
+    desk_for,
+    json_option,
+    nobody_listens,
+    policy_option,
+    print_json,
+    shares_text,
+    span,
+    table,
+)
 
 _STATES = {"healthy": "✓ healthy", "degraded": "! degraded", "down": "✗ DOWN",
            "unknown": "? unknown"}
 
 
 @click.command(epilog="Example: ccfailover status --probe")
-@click.option("--probe", is_flag=True, help="Look now (at most 5 s), do not rely on the last check.")
+@click.option("--probe", is_flag=True, help="Look now, at most 5 s; do not rely on the last check.")
 @click.option("--watch", is_flag=True, help="Show it again every two seconds until ^C.")
 @policy_option
 @json_option
@@ -31,7 +40,7 @@ def command(probe: bool, watch: bool, policy: str | None, as_json: bool) -> None
             if watch:
                 click.clear()
             show(facts)
-        if not watch:
+        if not watch or nobody_listens():
             return
         desk.runtime.sleep(2.0)
 

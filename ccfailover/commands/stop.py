@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
-from ccfailover.commands.common import reason_option
+from ccfailover.commands.common import (
+    desk_for,
+    head,
+    json_option,
+    policy_option,
+    print_json,
+    reason_option,
+)
 from ccfailover.errors import UsageError
 
 
@@ -35,4 +41,5 @@ def command(run: str | None, everything: bool, reason: str, policy: str | None,
     if as_json:
         print_json({"asked": asked})
     else:
+        head(desk)
         click.echo(f"asked to stop: {', '.join(asked) or 'no run is open'}")

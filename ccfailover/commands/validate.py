@@ -36,6 +36,12 @@ def command(file: str | None, strict: bool, policy: str | None, as_json: bool) -
         for problem in problems:
             click.echo(str(problem), err=problem.is_error)
         name = found.heading if found else path
-        click.echo(f"{name}: {len(errors)} errors, {len(problems) - len(errors)} warnings"
-                   if problems else f"{name}: valid")
+        told = (f"{_count(len(errors), 'error')}, "
+                f"{_count(len(problems) - len(errors), 'warning')}")
+        click.echo(f"{name}: {'not valid' if errors else 'valid'}"
+                   + (f": {told}" if problems else ""))
     finish(int(Exit.POLICY if errors else Exit.DONE))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

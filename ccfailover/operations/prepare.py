@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from ccfailover.errors import Refused, UsageError
@@ -18,6 +18,8 @@ from ccfailover.runtime import SECOND
 
 DAY = 86_400 * SECOND
 
+_LOOKING = frozenset({"verify", "confirm", "notify", "approve"})
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -28,12 +30,31 @@ class Prepared:
     world: World
     refusal: Refused | None
 
+    @property
+    def idle(self) -> bool:
+        """The plan touches nothing: its branches only look."""
+        return not any(step.kind not in _LOOKING for branch in self.plan.branches
+                       for step in branch.steps)
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Idle because all is as it should be, not because it cannot be: what must leave a site
+        has left it, what is to return has returned, home serves what it has."""
+        plan = self.plan
+        if not self.idle or plan.shares_before != plan.shares_after:
+            return False
+        if plan.runbook in ("failback", "overflow"):
+            return not any(finding.level != "info" for finding in plan.findings)
+        return not any(shares.get(plan.subject) for shares in plan.shares_after.values())
+
 
 def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prepared:
     """Look, then plan. Raises UsageError for names that the policy does not have."""
     if not request.reason.strip() and request.mode is Mode.REAL:
         raise UsageError("a reason is needed", not_done="nothing was planned",
                          hint='--reason "INC-42 power"')
+    if request.supersedes is not None:
+        request = replace(request, supersedes=desk.store.find_run(request.supersedes))
     seen = world or look(desk)
     found = recipe.load(request.runbook, desk.policy.runbooks)
     plan = make_plan(desk.policy, request, found, desk.kinds, Circumstances(
