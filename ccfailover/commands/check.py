@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import finish
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json, span, table
+from ccfailover.commands.common import (
+    desk_for,
+    finish,
+    json_option,
+    policy_option,
+    print_json,
+    span,
+    table,
+)
 
 
 @click.command(epilog="""\b

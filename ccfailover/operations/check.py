@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ccfailover.errors import StoreError
 from ccfailover.health import assess, nagios, poller, triggers
+from ccfailover.health.current import current_shares
 from ccfailover.model.health import Decision, TriggerState, World
-from ccfailover.operations import runs
-from ccfailover.operations.desk import Desk
+from ccfailover.operations import run_list
 from ccfailover.operations.status import automation, expected_shares
-from ccfailover.runbooks.plan import current_shares
+
+if TYPE_CHECKING:
+    from ccfailover.operations.desk import Desk
 
 BUDGET = 8.0
 """Seconds for all probes together; cron comes again."""
@@ -104,8 +106,8 @@ def _announce(desk: Desk, state: TriggerState, decisions: Sequence[Decision]) ->
 
 def open_runs(desk: Desk) -> list[triggers.OpenRun]:
     return [triggers.OpenRun(run.id, run.plan.runbook, run.plan.subject,
-                             runs.state_of(desk, run).value, tuple(run.plan.shares_after))
-            for run in runs.open_runs(desk) if run.plan.mode.value == "real"]
+                             run_list.state_of(desk, run).value, tuple(run.plan.shares_after))
+            for run in run_list.open_runs(desk) if run.plan.mode.value == "real"]
 
 
 def drift_notes(desk: Desk, world: World) -> list[tuple[int, str]]:
@@ -113,7 +115,7 @@ def drift_notes(desk: Desk, world: World) -> list[tuple[int, str]]:
 
     Queues that an open run is moving are left out: there the journal is not finished.
     """
-    moving = {queue for run in runs.open_runs(desk) for queue in run.plan.shares_after}
+    moving = {queue for run in run_list.open_runs(desk) for queue in run.plan.shares_after}
     expected = expected_shares(desk)
     notes = []
     for name, queue in desk.policy.queues.items():

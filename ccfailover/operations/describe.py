@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ccfailover.model.plan import Plan
-from ccfailover.operations.desk import Desk
 from ccfailover.runbooks.run import Run, RunState, StepRecord, StepStatus
 from ccfailover.runtime import SECOND
+
+if TYPE_CHECKING:
+    from ccfailover.model.plan import Plan
+    from ccfailover.operations.desk import Desk
 
 
 def run_facts(desk: Desk, run: Run, state: RunState) -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ccfailover.health import Probe
-from ccfailover.model.capabilities import Capabilities
-from ccfailover.model.journal import Actor
-from ccfailover.model.plan import Mode
-from ccfailover.model.policy import LeverSpec, Policy, Site
-from ccfailover.runbooks.step import Levers, Step
-from ccfailover.runtime import Runtime
-from ccfailover.store import Store
+if TYPE_CHECKING:
+    from ccfailover.health import Probe
+    from ccfailover.model.capabilities import Capabilities
+    from ccfailover.model.journal import Actor
+    from ccfailover.model.plan import Mode
+    from ccfailover.model.policy import LeverSpec, Policy, Site
+    from ccfailover.runbooks.step import Levers, Step
+    from ccfailover.runtime import Runtime
+    from ccfailover.store import Store
 
 
 class Kinds(Protocol):

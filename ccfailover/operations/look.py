@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ccfailover.health import ProbeJob, assess, poller
+from ccfailover.health import ProbeJob, assess
 from ccfailover.model.health import Outcome, ProbeHistory, Reading, State, Target, World
-from ccfailover.model.policy import ProbeSpec
-from ccfailover.operations.desk import Desk
+
+if TYPE_CHECKING:
+    from ccfailover.model.policy import ProbeSpec
+    from ccfailover.operations.desk import Desk
 
 LOOK_SECONDS = 4.0
 """How long a look may take altogether, whatever hangs."""
@@ -22,6 +25,8 @@ PAUSE = 0.1
 
 def look(desk: Desk, *, sites_only: bool = False, budget: float = LOOK_SECONDS) -> World:
     """A fresh World. Probes that are slower than the budget read as they do when they hang."""
+    from ccfailover.health import poller  # what is only remembered needs none
+
     runtime, policy = desk.runtime, desk.policy
     histories = dict(desk.store.histories())
     end = runtime.monotonic() + budget
@@ -74,6 +79,8 @@ class Watch:
 
     def observe(self, spec: ProbeSpec) -> Reading:
         """One fresh reading of one probe."""
+        from ccfailover.health import poller
+
         runtime = self._desk.runtime
         job = ProbeJob(Target("queue", spec.key.split(".")[1], spec.key), spec)
         for reading in poller.poll([job], self._desk.kinds.probe, runtime, spec.timeout):

@@ -15,8 +15,12 @@ from ccfailover.model.plan import Json, Plan
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.look import Watch, home_evidence
 from ccfailover.operations.prepare import Prepared
+from ccfailover.operations.run_list import alive as alive
+from ccfailover.operations.run_list import load as load
+from ccfailover.operations.run_list import open_runs as open_runs
+from ccfailover.operations.run_list import state_of as state_of
 from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands, Watcher
-from ccfailover.runbooks.run import Run, RunState, StepStatus, fold
+from ccfailover.runbooks.run import Run, RunState, StepStatus
 
 EXITS = {
     RunState.SUCCEEDED: Exit.DONE,
@@ -53,15 +57,23 @@ def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
     if prepared.refusal is not None:
         raise prepared.refusal
     plan = prepared.plan
-    if not any(branch.steps for branch in plan.branches):
-        raise Refused("there is nothing to move: every affected queue is where it would go",
+    if prepared.nothing_to_do:
+        raise Refused("there is nothing to do: every affected queue is where it would go",
                       guard="nothing_to_do", not_done="no run was created",
                       hint="ccfailover status")
+    if prepared.idle:
+        why = "; ".join(f.sentence for f in plan.findings if f.level != "info")
+        raise Refused("nothing can be moved" + (f": {why}" if why else ""),
+                      guard="nothing_can_move", not_done="no run was created",
+                      hint="ccfailover plan … shows why; change the policy, or the request")
+    doubtful = plan.supersedes is not None and _may_be_at_work(desk, plan.supersedes)
     run_id, lease = desk.store.create_run(plan, actor=desk.actor, ttl=LEASE_SECONDS,
                                           supersedes=plan.supersedes)
     if confirmed is not None:
         desk.store.append(f"run:{run_id}", "confirmation.given",
                           {"plan": plan.hash, "how": confirmed}, actor=str(desk.actor))
+    if doubtful:
+        lease = _outwait(desk, lease)
     homes = sorted({desk.policy.queues[name].home for name in plan.shares_after})
     context = {"detected": home_evidence(prepared.world, homes),
                "host": desk.actor.host, "automatic": prepared.request.automatic}
@@ -144,6 +156,9 @@ def approve(desk: Desk, prefix: str | None, *, decline: str | None = None) -> Ru
     """
     run = load(desk, prefix)
     _must_be_open(run)
+    if not any(step.spec.kind == "approve" for step in run.steps.values()):
+        raise UsageError(f"run {run.id} waits for no approval", not_done="nothing was recorded",
+                         hint=f"ccfailover runs show {run.id}")
     requester = run.requester.partition("@")[0]
     if decline is None and requester == desk.actor.name:
         raise Refused(f"{requester} asked for run {run.id} and cannot approve it",
@@ -160,6 +175,9 @@ def approve(desk: Desk, prefix: str | None, *, decline: str | None = None) -> Ru
 def note(desk: Desk, prefix: str | None, text: str) -> Run:
     """Write a person's remark into the run's journal."""
     run_id = desk.store.find_run(prefix)
+    if not text.strip():
+        raise UsageError("a note needs words", not_done="nothing was noted",
+                         hint=f"ccfailover note {run_id} 'carrier ticket 4711'")
     desk.store.append(f"run:{run_id}", "note", {"text": text[:2000]}, actor=str(desk.actor))
     return load(desk, run_id)
 
@@ -178,32 +196,6 @@ def stop_all(desk: Desk, reason: str) -> list[str]:
     return asked
 
 
-def load(desk: Desk, prefix: str | None) -> Run:
-    """By unique prefix, or the only open run. Raises UsageError, naming the candidates."""
-    return fold(desk.store.read(f"run:{desk.store.find_run(prefix)}"))
-
-
-def open_runs(desk: Desk) -> list[Run]:
-    """Runs that hold a scope, oldest first."""
-    runs = [fold(desk.store.read(f"run:{lease.run}")) for lease in desk.store.leases()]
-    return sorted((run for run in runs if run.phase.is_open), key=lambda run: run.planned_at)
-
-
-def state_of(desk: Desk, run: Run) -> RunState:
-    """With the lease taken into account: a run without a living holder is interrupted."""
-    return run.state(alive(desk, run))
-
-
-def alive(desk: Desk, run: Run) -> bool | None:
-    """Whether somebody carries this run: lease in force and holder not provably dead."""
-    for lease in desk.store.leases():
-        if lease.run == run.id:
-            if lease.expires_at <= desk.runtime.now():
-                return False
-            return desk.store.holder_alive(lease)
-    return False
-
-
 def outcome(desk: Desk, run_id: str) -> RunOutcome:
     run = load(desk, run_id)
     state = state_of(desk, run) if run.phase.is_open else run.phase
@@ -219,11 +211,21 @@ def _must_be_open(run: Run) -> None:
 def _take(desk: Desk, run: Run) -> Lease:
     """The run's lease, waiting one lease time where its former holder may still be at work."""
     lease, maybe_alive = desk.store.acquire(run.id, actor=desk.actor, ttl=LEASE_SECONDS)
-    if maybe_alive:
-        end = desk.runtime.monotonic() + LEASE_SECONDS
-        while (left := end - desk.runtime.monotonic()) > 0:
-            desk.runtime.sleep(min(left, LEASE_SECONDS / 3))
-            lease = desk.store.renew(lease, LEASE_SECONDS)
+    return _outwait(desk, lease) if maybe_alive else lease
+
+
+def _may_be_at_work(desk: Desk, run_id: str) -> bool:
+    """Whether somebody may still act for a run, even though its lease has run out."""
+    return any(lease.run == run_id and lease.holder and desk.store.holder_alive(lease) is not False
+               for lease in desk.store.leases())
+
+
+def _outwait(desk: Desk, lease: Lease) -> Lease:
+    """Wait one lease time: a call that the former holder had begun has ended by then."""
+    end = desk.runtime.monotonic() + LEASE_SECONDS
+    while (left := end - desk.runtime.monotonic()) > 0:
+        desk.runtime.sleep(min(left, LEASE_SECONDS / 3))
+        lease = desk.store.renew(lease, LEASE_SECONDS)
     return lease
 
 

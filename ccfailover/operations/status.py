@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ccfailover.health.current import current_shares
 from ccfailover.model.health import State, World
-from ccfailover.model.policy import Queue
-from ccfailover.operations import runs
-from ccfailover.operations.describe import next_for
-from ccfailover.operations.desk import Desk
+from ccfailover.operations import run_list
 from ccfailover.operations.look import look, remembered
-from ccfailover.runbooks.plan import current_shares
-from ccfailover.runbooks.run import Run, RunState, fold
+
+if TYPE_CHECKING:
+    from ccfailover.model.policy import Queue
+    from ccfailover.operations.desk import Desk
+    from ccfailover.runbooks.run import Run, RunState
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Status:
 def status(desk: Desk, *, probe: bool) -> Status:
     """From what the last checks recorded, or with `probe` from a fresh look (at most 4 s)."""
     world = look(desk) if probe else remembered(desk)
-    opened = [(run, runs.state_of(desk, run)) for run in runs.open_runs(desk)]
+    opened = [(run, run_list.state_of(desk, run)) for run in run_list.open_runs(desk)]
     moved = last_movers(desk)
     queues = [_queue(desk, queue, world, moved) for queue in desk.policy.by_priority()]
     facts = {
@@ -77,7 +78,7 @@ def last_movers(desk: Desk) -> dict[str, tuple[str, dict[str, int]]]:
         if record.kind != "run.ended" or record.data.get("state") not in (
                 "succeeded", "succeeded_with_exceptions"):
             continue
-        run = fold(desk.store.read(f"run:{record.data['run']}"))
+        run = run_list.folded(desk, record.data["run"])
         if run.plan.mode.value != "real":
             continue
         for queue, shares in run.plan.shares_after.items():
@@ -118,11 +119,11 @@ def _queue(desk: Desk, queue: Queue, world: World,
 
 def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
           queues: list[dict[str, Any]]) -> str:
-    waiting = [(run, state) for run, state in opened if state is not RunState.RUNNING]
-    if waiting:
-        return next_for(*waiting[0])
     if opened:
-        return next_for(*opened[0])
+        from ccfailover.operations.describe import next_for
+
+        waiting = [(run, state) for run, state in opened if state.value != "running"]
+        return next_for(*(waiting or opened)[0])
     homes = {queue.home for queue in desk.policy.queues.values()}
     for home in sorted(homes):
         mine = [q for q in queues if q["home"] == home]

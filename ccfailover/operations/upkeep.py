@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ccfailover.errors import StateUnknown, UsageError
+from ccfailover.health.current import current_shares
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.look import look
-from ccfailover.runbooks.plan import current_shares
 from ccfailover.runtime import SECOND
 
 
@@ -24,6 +24,7 @@ def adopt(desk: Desk, queue: str, reason: str) -> dict[str, int]:
     """
     if queue not in desk.policy.queues:
         raise UsageError(f"there is no queue {queue!r} in the policy",
+                         not_done="nothing was adopted",
                          hint=f"one of: {', '.join(desk.policy.queues)}")
     shares = current_shares(desk.policy.queues[queue], look(desk))
     if shares is None:

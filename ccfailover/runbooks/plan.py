@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from ccfailover.errors import UsageError
+from ccfailover.health.current import current_shares
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.health import State, World
 from ccfailover.model.plan import Branch, Finding, Json, Mode, Plan, StepSpec
@@ -76,19 +77,23 @@ def affected(policy: Policy, request: Request, world: World) -> list[Queue]:
     for name in request.queues:
         if name not in policy.queues:
             raise UsageError(f"there is no queue {name!r} in the policy",
+                             not_done="nothing was planned",
                              hint=f"one of: {', '.join(policy.queues)}")
     for name in request.to:
         if name not in policy.sites:
             raise UsageError(f"there is no site {name!r} in the policy",
+                             not_done="nothing was planned",
                              hint=f"one of: {', '.join(policy.sites)}")
     subject = request.subject
     if request.runbook == "overflow" or subject in policy.queues and subject not in policy.sites:
         if subject not in policy.queues:
             raise UsageError(f"there is no queue {subject!r} in the policy",
+                             not_done="nothing was planned",
                              hint=f"one of: {', '.join(policy.queues)}")
         return [policy.queues[subject]]
     if subject not in policy.sites:
         raise UsageError(f"there is no site {subject!r} in the policy",
+                         not_done="nothing was planned",
                          hint=f"one of: {', '.join(policy.sites)}")
     found = []
     for queue in policy.by_priority():
@@ -100,14 +105,6 @@ def affected(policy: Policy, request: Request, world: World) -> list[Queue]:
     return found
 
 
-def current_shares(queue: Queue, world: World) -> Shares | None:
-    """The shares of the lever that carries this queue's arrivals, None when unknown."""
-    view = world.queues.get(queue.name)
-    if view is None:
-        return None
-    return view.shares if queue.route else view.intake
-
-
 def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds,
               seen: Circumstances) -> Plan:
     """Bind the recipe. What stands against the plan is in its findings: the caller refuses."""
@@ -115,6 +112,7 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
     queues = affected(policy, request, world)
     if not queues:
         raise UsageError(f"no queue of the policy has work at {request.subject}",
+                         not_done="nothing was planned",
                          hint="ccfailover status")
     leaving = (frozenset({request.subject}) if kind in ("failover", "switchover")
                and request.subject in policy.sites else frozenset())
@@ -127,7 +125,7 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
     heads: dict[str, float] = {}
     for queue in queues:
         lever = queue.route or queue.intake
-        if kind == "failover" and not leaving:
+        if kind in ("failover", "switchover") and not leaving:
             leaving_here = frozenset({queue.home})
         else:
             leaving_here = leaving

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ccfailover.errors import UsageError
-from ccfailover.health import Probe
-from ccfailover.model.capabilities import Capabilities
-from ccfailover.providers import Provider
-from ccfailover.runbooks.step import Step
+
+if TYPE_CHECKING:
+    from ccfailover.health import Probe
+    from ccfailover.model.capabilities import Capabilities
+    from ccfailover.providers import Provider
+    from ccfailover.runbooks.step import Step
 
 PROVIDERS = {
     "http": "ccfailover.providers.http:HttpProvider",

@@ -1,0 +1,125 @@
+"""Kinds by name, levers by their place in the policy: what a desk asks for while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ccfailover.wiring import kinds
+
+if TYPE_CHECKING:
+    from ccfailover.health import Probe
+    from ccfailover.model.capabilities import Capabilities
+    from ccfailover.model.plan import Mode
+    from ccfailover.model.policy import LeverSpec, Policy
+    from ccfailover.providers import (
+        Backlog,
+        BacklogView,
+        Gate,
+        GateView,
+        LeverSource,
+        Route,
+        RouteView,
+    )
+    from ccfailover.runbooks.step import Levers, Step
+    from ccfailover.runtime import Runtime
+
+
+class PlatformLevers:
+    """Levers by their place in the policy; providers are built when first asked for.
+
+    In a shadow drill every provider is wrapped so that it hands out views only.
+    """
+
+    def __init__(self, policy: Policy, resolve: Callable[[str], str], runtime: Runtime,
+                 mode: Mode) -> None:
+        self._policy = policy
+        self._resolve = resolve
+        self._runtime = runtime
+        self._mode = mode
+        self._sources: dict[str, LeverSource] = {}
+
+    def _source(self, lever: LeverSpec) -> LeverSource:
+        if lever.provider not in self._sources:
+            from ccfailover.providers.wrappers import Retrying, ViewsOnly
+
+            spec = self._policy.providers[lever.provider]
+            cls = kinds.provider_class(spec.kind)
+            source: LeverSource = Retrying(
+                cls(spec, resolve=self._resolve, runtime=self._runtime), runtime=self._runtime)
+            if self._mode.value != "real":
+                source = ViewsOnly(source)
+            self._sources[lever.provider] = source
+        return self._sources[lever.provider]
+
+    def route_view(self, lever: LeverSpec) -> RouteView:
+        return self._source(lever).route_view(lever)
+
+    def route(self, lever: LeverSpec) -> Route:
+        return self._source(lever).route(lever)
+
+    def gate_view(self, lever: LeverSpec) -> GateView:
+        return self._source(lever).gate_view(lever)
+
+    def gate(self, lever: LeverSpec) -> Gate:
+        return self._source(lever).gate(lever)
+
+    def backlog_view(self, lever: LeverSpec) -> BacklogView:
+        return self._source(lever).backlog_view(lever)
+
+    def backlog(self, lever: LeverSpec) -> Backlog:
+        return self._source(lever).backlog(lever)
+
+    def capabilities(self, lever: LeverSpec) -> Capabilities:
+        return capabilities_of(self._policy, lever)
+
+    def close(self) -> None:
+        for source in self._sources.values():
+            source.close()
+
+
+def capabilities_of(policy: Policy, lever: LeverSpec) -> Capabilities:
+    spec = policy.providers[lever.provider]
+    cls = kinds.provider_class(spec.kind)
+    return cls.capabilities(spec.params, {"ref": lever.ref, **lever.params})
+
+
+class BuiltKinds:
+    """The desk's door from a kind's name to an object."""
+
+    def __init__(self, policy: Policy, resolve: Callable[[str], str], runtime: Runtime) -> None:
+        self._policy = policy
+        self._resolve = resolve
+        self._runtime = runtime
+        self._levers: dict[Mode, Levers] = {}
+        self._probes: dict[str, Probe] = {}
+
+    def step(self, kind: str) -> type[Step]:
+        return kinds.step_class(kind)
+
+    def probe(self, kind: str) -> Probe:
+        if kind not in self._probes:
+            from ccfailover.model.plan import Mode
+
+            cls = kinds.probe_class(kind)
+            views = self.levers(Mode.SHADOW)  # a probe only ever looks
+            extra: dict[str, object] = {"resolve": self._resolve}
+            if kind in ("route", "backlog"):
+                extra = {"view_for": views.route_view if kind == "route" else views.backlog_view}
+            self._probes[kind] = cls(self._runtime, **extra)  # type: ignore[call-arg]
+        return self._probes[kind]
+
+    def levers(self, mode: Mode) -> Levers:
+        if mode not in self._levers:
+            self._levers[mode] = PlatformLevers(self._policy, self._resolve, self._runtime, mode)
+        return self._levers[mode]
+
+    def capabilities(self, lever: LeverSpec) -> Capabilities:
+        return capabilities_of(self._policy, lever)
+
+    def wrap(self, wrapped: Callable[[Levers], Levers]) -> None:
+        """Hand out every mode's levers as `wrapped` makes them."""
+        from ccfailover.model.plan import Mode
+
+        for mode in Mode:
+            self._levers[mode] = wrapped(self.levers(mode))
