@@ -91,6 +91,7 @@ class Branches:
 
 Effect: TypeAlias = (Append | End | Snapshot | Holds | CheckFence | Apply | Wait | Clock | Branches)
 Engine: TypeAlias = Generator[Effect, Any, T]
+_Undo: TypeAlias = Generator[Any, Any, "Result"]
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,10 @@ def _branch(run: Run, branch: Branch) -> Engine[Result]:
 def _rehearse(step: StepRecord) -> Engine[None]:
     """A shadow drill: read what the step would start from, and write nothing outside."""
     snapped: Snapped = yield Snapshot(step.spec)
-    observed: Observed = yield Holds(step.spec, snapped.value)
+    if snapped.error is None:
+        observed: Observed = yield Holds(step.spec, snapped.value)
+    else:
+        observed = Observed(Truth.UNKNOWN, f"cannot be read: {snapped.error}")
     yield Append("step.rehearsed", {
         "step": step.spec.id, "truth": observed.truth.value, "detail": observed.detail,
         "snapshot": snapped.value, "unreadable": snapped.error, "would": step.spec.title,
@@ -266,10 +270,20 @@ def _until_held(spec: StepSpec, snapshot: Json, *, undo: bool,
 
 
 def backward(run: Run) -> Engine[Result]:
-    """Undo what was done, in reverse order, branches side by side; never more than was done."""
+    """Undo what was done, in reverse order, branches side by side; never more than was done.
+
+    A run that superseded another goes back to where that one began: its own moves first, then
+    those of the other on levers that this run never touched.
+    """
     plan = run.plan
-    for group in ((plan.after,), plan.branches, (plan.before,)):
-        engines = tuple(_undo_branch(run.steps, branch.steps) for branch in group)
+    own = {step.spec.lever for step in run.steps.values() if step.touched}
+    left = {name: step for name, step in run.inherited.items() if step.spec.lever not in own}
+    groups: list[tuple[_Undo, ...]] = [
+        tuple(_undo_branch(run.steps, branch.steps, run.inherited) for branch in group)
+        for group in ((plan.after,), plan.branches, (plan.before,))
+    ]
+    groups.append((_undo_branch(left, tuple(step.spec for step in left.values())),))
+    for engines in groups:
         results: list[Result] = (yield Branches(engines)) if engines else []
         if any(result is Result.STUCK for result in results):
             yield Append("run.stuck", {})
@@ -278,22 +292,28 @@ def backward(run: Run) -> Engine[Result]:
     return Result.UNDONE
 
 
-def _undo_branch(records: Mapping[str, StepRecord],
-                 specs: tuple[StepSpec, ...]) -> Engine[Result]:
-    """Undo a branch from the first snapshots.
+def _undo_branch(records: Mapping[str, StepRecord], specs: tuple[StepSpec, ...],
+                 inherited: Mapping[str, StepRecord] | None = None) -> Engine[Result]:
+    """Undo a branch from the first snapshots, those of a superseded run before its own.
 
     Several steps may have moved one lever (the increments of a shift): the lever goes straight
     back to what it was before the first of them, when its last one's turn comes.
     """
-    touched = [records[spec.id] for spec in specs if records[spec.id].touched]
+    first = {step.spec.lever: step.snapshot for step in (inherited or {}).values()}
+    begun = [records[spec.id] for spec in specs if records[spec.id].has_snapshot]
     by_lever: dict[str, list[StepRecord]] = {}
-    for step in touched:
+    for step in begun:
         by_lever.setdefault(step.spec.lever or step.spec.id, []).append(step)
-    # A dict keeps the order of first touch; the lever touched last comes back first.
-    order = sorted(by_lever.values(), key=lambda group: touched.index(group[-1]), reverse=True)
+    # One whose first step is undone and whose later ones are not yet (we died in between) is
+    # taken up from its first step again: a later snapshot is only a place on the way.
+    groups = [group for group in by_lever.values() if any(step.touched for step in group)]
+    # The lever touched last comes back first.
+    order = sorted(groups, key=lambda group: begun.index(group[-1]), reverse=True)
     for origin, *later in order:
         if (yield Wait(0)):
             return Result.STUCK
+        if origin.spec.lever in first:
+            origin = replace(origin, snapshot=first[origin.spec.lever])
         if (yield from _undo(origin)) is not None:
             return Result.STUCK
         for step in later:

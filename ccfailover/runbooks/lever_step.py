@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ccfailover.errors import Refused, Rejected
 from ccfailover.model.health import State
-from ccfailover.model.plan import Json, StepSpec
+from ccfailover.model.plan import Json, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec, Policy
 from ccfailover.model.shares import Shares
 from ccfailover.providers import RouteState
@@ -16,8 +16,7 @@ from ccfailover.runbooks.step import Binding, Observed, Step, Truth
 
 def lever_of(policy: Policy, queue: str, role: str) -> LeverSpec:
     """The lever that the policy in force names. Raises Rejected when it names none any more."""
-    found = policy.queues[queue] if queue in policy.queues else None
-    lever = getattr(found, role, None)
+    lever = getattr(policy.queues.get(queue), role, None)
     if not isinstance(lever, LeverSpec):
         raise Rejected(f"the policy has no {role} for queue {queue} any more",
                        hint="put it back, or: ccfailover skip")
@@ -162,12 +161,21 @@ class LeverStep(Step):
         return True
 
     def _refuse_foreign(self, current: RouteState) -> None:
-        ours = [Shares(spec.params["to"]) for spec in self.ctx.plan.steps()
-                if spec.lever == self.spec.lever and "to" in spec.params]
-        if current.shares not in ours:
+        if current.shares not in self._ever_set():
             raise Refused(f"{self.lever.lever} reads {current.shares}, which this run never set: "
                           "somebody else moved it since", guard="concurrent_change",
                           hint="agree with them, then `ccfailover adopt` or set it by hand")
+
+    def _ever_set(self) -> list[Shares]:
+        """Whatever this run, or one that it superseded, may have set the lever to."""
+        plan, found = self.ctx.plan, []
+        while True:
+            found += [Shares(spec.params["to"]) for spec in plan.steps()
+                      if spec.lever == self.spec.lever and "to" in spec.params]
+            if plan.supersedes is None:
+                return found
+            planned = self.ctx.store.read(f"run:{plan.supersedes}")[0]
+            plan = Plan.from_json(planned.data["plan"])
 
     def _raised(self, now: Shares, to: Shares) -> list[str]:
         return [name for name in to if to.of(name) > now.of(name)

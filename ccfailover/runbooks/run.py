@@ -104,7 +104,11 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its journal tells it. `phase` does not know of crashes: see `state`."""
+    """A run as its journal tells it. `phase` does not know of crashes: see `state`.
+
+    `inherited` are the lever moves of the run that this one superseded, and of the one before
+    that: where a rollback has to go back to. `back` is the direction it was last going.
+    """
 
     id: str
     plan: Plan
@@ -118,6 +122,8 @@ class Run:
     notes: tuple[str, ...]
     stop_requested: bool
     head: tuple[int, str]
+    back: bool = False
+    inherited: Mapping[str, StepRecord] = field(default_factory=dict)
 
     def state(self, alive: bool | None) -> RunState:
         """`alive`: whether the lease's holder lives; a phase that needs one without it is
@@ -127,10 +133,11 @@ class Run:
 
     @property
     def rolling_back(self) -> bool:
-        """Whether the last direction was back: a resume of an interrupted rollback goes on back."""
-        return any(step.status in (StepStatus.UNDOING, StepStatus.UNDONE, StepStatus.UNDO_FAILED)
-                   for step in self.steps.values()) or self.phase in (RunState.ROLLING_BACK,
-                                                                      RunState.STUCK)
+        """Whether the last direction was back: a resume of an interrupted rollback goes on back.
+
+        A branch that its recipe undid does not turn the run round: the others go on forward.
+        """
+        return self.back
 
     def exceptions(self) -> list[str]:
         """Why this run must not be called plainly succeeded."""
@@ -145,12 +152,41 @@ class Run:
 
     def problems(self) -> list[StepRecord]:
         """Steps that stopped their branch, in plan order."""
-        return [s for s in self.steps.values()
+        return [s for s in (*self.steps.values(), *self.inherited.values())
                 if s.status in (StepStatus.FAILED, StepStatus.STARTED, StepStatus.UNDO_FAILED)]
 
+    def first_moves(self) -> dict[str, StepRecord]:
+        """The first move of each lever that may still be in effect, inherited ones included, in
+        the order in which the levers were first touched."""
+        found = {step.spec.lever: step for step in self.inherited.values() if step.touched}
+        mine = [step for step in self.steps.values() if step.spec.lever and step.has_snapshot]
+        moved = {step.spec.lever for step in mine if step.touched}
+        for step in sorted(mine, key=lambda step: step.started_at or 0):
+            if step.spec.lever in moved:
+                found.setdefault(step.spec.lever, step)
+        return found
 
-def fold(records: Sequence[Record]) -> Run:
-    """The run that these records tell. Raises StoreError when they do not begin with a plan."""
+
+def _inherit(earlier: Run | None) -> dict[str, StepRecord]:
+    """What is left to a successor, under names of its own: `r3-1f2e:loan_calls/1-shift_route`.
+
+    Only levers: what a move of items did is in the ledger, and stays where it is.
+    """
+    if earlier is None:
+        return {}
+    left = {}
+    for step in earlier.first_moves().values():
+        name = step.spec.id if ":" in step.spec.id else f"{earlier.id}:{step.spec.id}"
+        left[name] = replace(step, spec=replace(step.spec, id=name),
+                             status=StepStatus.SUCCEEDED)
+    return left
+
+
+def fold(records: Sequence[Record], earlier: Run | None = None) -> Run:
+    """The run that these records tell; `earlier` is the run that it superseded, if any.
+
+    Raises StoreError when they do not begin with a plan.
+    """
     if not records or records[0].kind != "run.planned":
         raise StoreError("the run's journal does not begin with its plan",
                          where=records[0].stream if records else None,
@@ -159,16 +195,17 @@ def fold(records: Sequence[Record]) -> Run:
     plan = Plan.from_json(first.data["plan"])
     steps = {spec.id: StepRecord(spec, branch.name)
              for branch in plan.all_branches() for spec in branch.steps}
+    inherited = _inherit(earlier)
     phase, started, ended = RunState.PLANNED, None, None
     context: Mapping[str, Json] = {}
     notes: list[str] = []
-    stop = False
+    stop = back = False
     for record in records:
         kind = record.kind
         if kind in _PHASES and not (ended and kind != "run.superseded"):
             phase = _PHASES[kind]
         if kind in ("run.started", "run.resumed", "rollback.started"):
-            stop = False
+            stop, back = False, kind == "rollback.started"
             if kind == "run.started" and started is None:
                 started, context = record.at, record.data.get("context", {})
         elif kind in ENDINGS:
@@ -180,11 +217,14 @@ def fold(records: Sequence[Record]) -> Run:
         name = record.data.get("step")
         if isinstance(name, str) and name in steps:
             steps[name] = _step(steps[name], record)
+        elif isinstance(name, str) and name in inherited:
+            inherited[name] = _step(inherited[name], record)
     last = records[-1]
     return Run(
         id=first.stream.removeprefix("run:"), plan=plan, phase=phase, steps=steps,
         planned_at=first.at, started_at=started, ended_at=ended, requester=first.actor,
         context=context, notes=tuple(notes), stop_requested=stop, head=(last.seq, last.hash),
+        back=back, inherited=inherited,
     )
 
 
