@@ -130,7 +130,7 @@ class CrashWorld:
         queue = policy["queues"]["applications"]
         queue["backlog"]["hq"] |= {"ref": hq, "claim_seconds": 4, "poll_seconds": 0}
         queue["backlog"]["acme"] |= {"ref": acme, "claim_seconds": 4, "poll_seconds": 0}
-        policy["probe_defaults"] |= {"fall": 1, "rise": 1}
+        policy["probe_defaults"] |= {"fall": 1, "rise": 1, "timeout": "5s"}
         policy["queues"]["loan_calls"]["shift"] = {"increments": [50, 100], "soak": "0s"}
         policy["runbooks"] = {
             "full_failover": {"before": ["confirm"], "branch": [
