@@ -45,7 +45,7 @@ def log(run: str | None, policy: str | None, as_json: bool) -> None:
 @command.command(epilog="""\b
 Examples:
   ccfailover journal verify                          the store in use
-  ccfailover journal verify journal.jsonl --head H   an exported file, anywhere, without a policy""")
+  ccfailover journal verify journal.jsonl --head H   an exported file, without a policy""")
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option("--head", metavar="HASH", help="The head hash that a report or message told.")
 @policy_option

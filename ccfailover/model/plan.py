@@ -1,4 +1,4 @@
-"""Plan: a runbook bound to today's state. Data only, so that it can be hashed, saved and resumed."""
+"""Plan: a runbook bound to today's state. Data only, to be hashed, saved and resumed."""
 
 from __future__ import annotations
 
@@ -146,8 +146,15 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """First 12 digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(canonical(self.to_json()).encode()).hexdigest()[:12]
+        """First 12 digits of the SHA-256 of what the plan does and rests on.
+
+        Reason, findings and cost are left out: the first is the caller's own word, the others
+        follow from the rest and name figures that change while nothing of substance does.
+        """
+        told = self.to_json()
+        for name in ("reason", "findings", "cost_per_hour"):
+            told.pop(name)
+        return hashlib.sha256(canonical(told).encode()).hexdigest()[:12]
 
     def all_branches(self) -> tuple[Branch, ...]:
         return (self.before, *self.branches, self.after)

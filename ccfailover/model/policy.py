@@ -115,7 +115,7 @@ class Queue:
     `outsource`: never | overflow_only | allowed. `in_disaster`: allow | refuse: whether a
     failover (not an overflow) may take the work out although `outsource` says overflow_only.
     `home_down`: message | callback | voicemail | hold: where the remainder goes. `probes` watch
-    the queue at one site each (`params["site"]`): `verify` counts what the receiver itself answered.
+    the queue at one site each (`params["site"]`): `verify` counts what the receiver answered.
     `fields` are further fields of an item that `eligible` may name, each `text` or `number`.
     """
 

@@ -1,4 +1,4 @@
-"""Recipe: which steps, in which order; before, per queue, after. Data from YAML, checked by kind."""
+"""Recipe: which steps, in which order; before, per queue, after. Data, checked by kind."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ccfailover.model.plan import Json, OnFailure, StepSpec
+from ccfailover.notify.outbox import Messages
 from ccfailover.runbooks.step import Binding, Observed, Step, Truth
 
 
@@ -63,8 +64,10 @@ class Approve(Step):
         return Observed(Truth.YES if len(given) >= wanted else Truth.NO, text)
 
     def apply(self, snapshot: Json) -> bool:
-        self.ctx.store.enqueue(
-            f"{self.ctx.key}/asked", "approval.wanted", f"Approval wanted: run {self.ctx.run}",
-            f"{self.ctx.plan.runbook} {self.ctx.plan.subject}: {self.ctx.plan.reason}\n"
-            f"ccfailover approve {self.ctx.run}")
+        plan, last = self.ctx.plan, self.ctx.records()[-1]
+        message = Messages(self.ctx.policy.heading).run(
+            "approval_wanted", run=self.ctx.run, runbook=plan.runbook, subject=plan.subject,
+            mode=plan.mode, head=(last.seq, last.hash), details=[plan.reason, self.spec.title])
+        self.ctx.store.enqueue(f"{self.ctx.key}/asked", message.event, message.title,
+                               message.body)
         return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ccfailover.errors import Rejected
 from ccfailover.model.plan import Json, OnFailure, StepSpec
 from ccfailover.model.policy import LeverSpec
-from ccfailover.errors import Rejected
 from ccfailover.runbooks.step import Binding, Observed, Step, Truth
 
 

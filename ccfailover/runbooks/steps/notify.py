@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ccfailover.model.plan import Json, OnFailure, StepSpec
+from ccfailover.notify.outbox import Messages
 from ccfailover.runbooks.step import Binding, Observed, Step, Truth
 
 
@@ -38,12 +39,13 @@ class Notify(Step):
 
     def apply(self, snapshot: Json) -> bool:
         plan = self.ctx.plan
-        shares = "\n".join(f"{queue}: " + " · ".join(f"{k} {v} %" for k, v in parts.items())
-                           for queue, parts in plan.shares_after.items())
+        shares = [f"{queue}: " + " · ".join(f"{k} {v} %" for k, v in parts.items())
+                  for queue, parts in plan.shares_after.items()]
         last = self.ctx.records()[-1]
-        self.ctx.store.enqueue(
-            self.ctx.key, f"run.{self.spec.params['event']}",
-            f"{plan.runbook} {plan.subject} {self.spec.params['event']}: run {self.ctx.run}",
-            f"{self.spec.params['text']}\n{plan.policy_name}: {plan.reason}\n{shares}\n"
-            f"journal head {last.seq}:{last.hash}".strip())
+        message = Messages(self.ctx.policy.heading).run(
+            str(self.spec.params["event"]), run=self.ctx.run, runbook=plan.runbook,
+            subject=plan.subject, mode=plan.mode, head=(last.seq, last.hash),
+            details=[str(self.spec.params["text"]), plan.reason, *shares])
+        # The step's own key: however often it is tried, people hear it once.
+        self.ctx.store.enqueue(self.ctx.key, message.event, message.title, message.body)
         return True

@@ -1,11 +1,12 @@
-"""`transfer`: the waiting applications go where the new ones go; home's stale copies are deleted."""
+"""`transfer`: waiting applications go where the new ones go; stale copies are deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
-from ccfailover.errors import Rejected, Unavailable
+from ccfailover.errors import Refused, Rejected, Unavailable
+from ccfailover.model.health import State
 from ccfailover.model.items import ItemState, WorkItem
 from ccfailover.model.plan import Json, StepSpec
 from ccfailover.model.policy import LeverSpec, Queue
@@ -140,8 +141,12 @@ class Transfer(Step):
     def apply(self, snapshot: Json) -> bool:
         deadline = self.ctx.runtime.monotonic() + self.spec.timeout
         if self._clears:
+            source = self._backlog("source")
+            # One call, long enough to outlive a dead process's claims: a second one would look
+            # at home's own items again. It checks the fence before every batch.
+            deadline += source.claim_seconds
             self._cleared = clear_stranded(
-                self.ctx.store, self._backlog("source"), self._queue,
+                self.ctx.store, source, self._queue,
                 site=str(self.spec.params["source"]), run=self.ctx.run, lease=self.ctx.lease,
                 runtime=self.ctx.runtime, deadline=deadline, stop=self.ctx.stop,
                 check_fence=self.ctx.check_fence)
@@ -170,6 +175,11 @@ class Transfer(Step):
         What is in doubt is carried to its end first: an item that may be at both places would
         else be left at both.
         """
+        source = str(self.spec.params["source"])
+        if (state := self.ctx.site_state(source)) in (State.DOWN, State.UNKNOWN):
+            raise Refused(f"{source} is {state}: undo would send applications back to it",
+                          guard="dead_site",
+                          hint="leave them where they are, or roll back when it is healthy")
         deadline = self.ctx.runtime.monotonic() + self.spec.timeout
         if self._resolved is None and (doubtful := self._doubtful()):
             self._mover = self._mover or self._make("source", "target", self.spec.id,
