@@ -63,9 +63,11 @@ def hour(at: int | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """`0.4 s`, `12.3 s`, `4 min 10 s`, `3 h 5 min`, `2 d 1 h`; an unknown one says so."""
+    """`8 ms`, `0.4 s`, `12.3 s`, `4 min 10 s`, `3 h 5 min`, `2 d 1 h`; an unknown one says so."""
     if seconds is None:
         return "not known"
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     whole = round(seconds)
