@@ -129,8 +129,8 @@ class _Story:
                           "must notice, and ask for a decision")
         pid = self._centre.pid("hq")
         facts.forwarded = self._crew.forwarded()
+        facts.fault = self._runtime.now()  # before the kill: it returns when hq is dead and gone
         self._centre.kill("hq")
-        facts.fault = self._runtime.now()
         yield Act(f"kill -9 {pid}   (hq's server: no calls answered, no applications processed)")
         facts.in_hand = tuple(self._centre.completed("hq")[-1:])
         facts.present = sum(self._centre.depth("hq"))
