@@ -11,6 +11,7 @@ from ccfailover.health import assess, nagios, poller, triggers
 from ccfailover.health.current import current_shares
 from ccfailover.model.health import Decision, TriggerState, World
 from ccfailover.operations import run_list
+from ccfailover.operations.news import tell
 from ccfailover.operations.status import automation, expected_shares
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def check(desk: Desk) -> Checked:
     decisions = decide(desk, world, record=True)
     notes.extend(drift_notes(desk, world))
     notes.extend(_undelivered(desk))
+    tell_of_interrupted(desk)
     opened = open_runs(desk)
     code, line = nagios.summary(policy, world, decisions, opened, notes=notes)
     return Checked(code, line, {
@@ -87,21 +89,26 @@ def decide(desk: Desk, world: World, *, record: bool) -> list[Decision]:
         fired = state.fired_at is not None and (before is None
                                                 or before.fired_at != state.fired_at)
         if fired:
-            _announce(desk, state, [d for d in decisions if d.trigger == state.name])
+            _announce(desk, [d for d in decisions if d.trigger == state.name])
     return decisions
 
 
-def _announce(desk: Desk, state: TriggerState, decisions: Sequence[Decision]) -> None:
+def _announce(desk: Desk, decisions: Sequence[Decision]) -> None:
     for decision in decisions:
         record = desk.store.append("automation", "trigger.fired", decision_facts(decision),
                                    actor=str(desk.actor))
-        action = {"execute": "will run by itself", "approve": "waits for a person",
-                  "advise": "is advised"}.get(decision.action, decision.action)
-        desk.store.enqueue(
-            f"trigger/{state.name}/{state.fired_at}", f"trigger.{decision.action}",
-            f"{decision.runbook} {decision.subject} {action}",
-            "\n".join([*decision.reasons, *decision.blockers,
-                       f"journal head {record.seq}:{record.hash}"]))
+        from ccfailover.notify.outbox import Messages  # only when there is something to tell
+
+        Messages(desk.policy.heading).decision(
+            decision, head=(record.seq, record.hash)).enqueue(desk.store)
+
+
+def tell_of_interrupted(desk: Desk) -> None:
+    """A run whose process died cannot say so itself."""
+    for run in run_list.open_runs(desk):
+        state = run_list.state_of(desk, run)
+        if state.value == "interrupted":
+            tell(desk, run, state)
 
 
 def open_runs(desk: Desk) -> list[triggers.OpenRun]:

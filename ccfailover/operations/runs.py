@@ -14,6 +14,7 @@ from ccfailover.model.journal import Lease
 from ccfailover.model.plan import Json, Plan
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.look import Watch, home_evidence
+from ccfailover.operations.news import tell
 from ccfailover.operations.prepare import Prepared
 from ccfailover.operations.run_list import alive as alive
 from ccfailover.operations.run_list import load as load
@@ -245,19 +246,9 @@ def _drive(desk: Desk, run_id: str, lease: Lease, *, back: bool, context: Json,
     driver.go(back=back, context=context)
     after = load(desk, run_id)
     if after.phase.is_open:
-        _tell(desk, after)
+        tell(desk, after, after.phase)
         _give_back(desk, after, lease)
     return outcome(desk, run_id)
-
-
-def _tell(desk: Desk, run: Run) -> None:
-    """A paused or stuck run needs a person: say so, once for each time it stops."""
-    problems = "\n".join(f"{step.spec.id}: {step.reason}" for step in run.problems())
-    desk.store.enqueue(
-        f"{run.id}/{run.phase.value}/{run.head[0]}", f"run.{run.phase.value}",
-        f"Run {run.id} is {run.phase.value} and needs a person",
-        f"{run.plan.runbook} {run.plan.subject}\n{problems}\n"
-        f"ccfailover resume {run.id} | rollback {run.id}\njournal head {run.head[0]}:{run.head[1]}")
 
 
 def _hands(desk: Desk, plan: Plan, watch: Watch) -> Hands:
