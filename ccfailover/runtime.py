@@ -8,7 +8,6 @@ whole program in virtual time.
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -72,6 +71,8 @@ class SystemRuntime:
         time.sleep(max(0.0, seconds))
 
     def random(self) -> float:
+        import random  # 1 ms, and status needs no chance
+
         return random.random()
 
     def new_id(self) -> str:

@@ -9,9 +9,10 @@ Unknown keys are errors, also where a schema forgets to say `additionalPropertie
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from ccfailover.model.capabilities import Capabilities
+if TYPE_CHECKING:
+    from ccfailover.model.capabilities import Capabilities
 
 Schema = Mapping[str, object]
 

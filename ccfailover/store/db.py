@@ -7,7 +7,6 @@ write transaction, ours or another process's.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -231,9 +230,8 @@ class Database:
 
 
 def _uri(path: str) -> str:
-    from urllib.parse import quote
-
-    return "file:" + quote(os.fsencode(path))
+    # What SQLite takes for more than a letter; urllib's `quote` would cost every start 2 ms.
+    return "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
