@@ -112,6 +112,10 @@ def finish(code: int) -> None:
         raise click.exceptions.Exit(code)
 
 
+_STYLES = {"✗": "bold red", "!": "yellow", "?": "yellow", "✓": "green"}
+"""By the mark that a cell begins with; the mark and its word say the same without colour."""
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A rich table on stdout; text in it is never taken for markup."""
     from rich import box
@@ -122,5 +126,5 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(cell, style=_STYLES.get(cell[:1], "")) for cell in row))
     console().print(shown)
