@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 
-from ccfailover.commands.acting import finish
-from ccfailover.commands.common import console, json_option, print_json
+from ccfailover.commands.common import console, finish, json_option, print_json
 from ccfailover.errors import Exit, StateUnknown, UsageError
 
 

@@ -146,6 +146,7 @@ def summary(console: Console, finished: Finished, *, kept: bool) -> None:
     from rich.text import Text
 
     proof = finished.proof
+    console.print()
     console.print(Rule("[bold]What happened, by the servers' own counts[/bold]", align="left",
                        style="cyan"))
     _calls(console, proof)

@@ -17,6 +17,7 @@ from ccfailover.errors import StateUnknown, Unavailable
 from ccfailover.operations import demo_proof as proof
 from ccfailover.operations.demo_crew import Crew, Said, nothing
 from ccfailover.operations.demo_events import Act, Event, Finished, Line, Scene
+from ccfailover.operations.demo_verdict import Seen, verdict
 from ccfailover.runtime import Runtime
 from ccfailover.simulation.applications import generate, read_csv
 from ccfailover.simulation.local import SITES, CentreSettings, LocalCentre
@@ -290,8 +291,6 @@ class _Story:
         raise StateUnknown("applications are still in somebody's hands", where="the demo's sites")
 
     def _proof(self, shown: Mapping[str, Mapping[str, Any]], end: int) -> proof.Proof:
-        from ccfailover.operations.demo_verdict import Seen, verdict
-
         centre, crew, facts = self._centre, self._crew, self._facts
         ids = proof.account(
             facts.seeded, crew.submitted, {site: centre.completed(site) for site in SITES},

@@ -47,6 +47,11 @@ class Equation:
         return self._sum(LEFT_SIDE) == self._sum(RIGHT_SIDE)
 
     @property
+    def sides(self) -> str:
+        return (f"{self._sum(LEFT_SIDE):,} present and arrived, {self._sum(RIGHT_SIDE):,} "
+                "accounted for by the servers")
+
+    @property
     def text(self) -> str:
         left = " + ".join(f"{name} {self.terms[name]}" for name in LEFT_SIDE)
         right = " + ".join(f"{name} {self.terms[name]}" for name in RIGHT_SIDE)

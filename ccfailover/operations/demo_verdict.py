@@ -104,7 +104,6 @@ def _applications(seen: Seen) -> list[Check]:
                if ids.in_hand else "")
     found.append(Check("once", not ids.twice, f"{len(ids.twice)} processed twice{excused}"))
     if seen.equation is not None:
-        text = seen.equation.text
         if seen.found_again is not None:
             terms = seen.equation.terms
             gone = terms["unreachable"] + terms["stranded"] + terms["claimed"]
@@ -112,7 +111,7 @@ def _applications(seen: Seen) -> list[Check]:
             found.append(Check("found again", agrees, f"the queue's server came back with "
                                f"{seen.found_again}; unreachable, stranded and claimed were "
                                f"{gone}"))
-        found.append(Check("conserved", seen.equation.balanced, text))
+        found.append(Check("conserved", seen.equation.balanced, seen.equation.sides))
     rows = seen.reconciled
     # With the source dead nobody can say what it holds: `unknown` is then the honest answer.
     good = {True, None} if seen.source_dies else {True}
