@@ -34,7 +34,7 @@ def command(policy: str | None, as_json: bool) -> None:
         heading = desk.policy.heading
         found: list[Finding] = examine(desk)
     except CcfError as error:
-        found = [unusable(error)]
+        found = unusable(error)
     code = exit_of(found)
     bad = sum(each.level == BAD for each in found)
     verdict = "one could act now" if not bad else f"{bad} to put right before one could rely on it"

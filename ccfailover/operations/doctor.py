@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ccfailover.errors import CcfError, Exit, StoreError
+from ccfailover.errors import CcfError, Exit, PolicyError, StoreError
 from ccfailover.model.health import State, World
 from ccfailover.model.plan import Mode
 from ccfailover.model.policy import Policy, ProbeSpec
@@ -69,14 +69,16 @@ def examine(desk: Desk) -> list[Finding]:
     return found
 
 
-def unusable(error: CcfError) -> Finding:
-    """When there is not even a desk: no policy, a bad one, or no store."""
+def unusable(error: CcfError) -> list[Finding]:
+    """When there is not even a desk: no policy, a bad one (every problem), or no store."""
+    if isinstance(error, PolicyError):
+        return [Finding("policy", BAD, str(problem), "ccfailover validate", Exit.POLICY)
+                for problem in error.problems if problem.is_error]
+    said = f"{error} ({error.not_done})" if error.not_done else str(error)
     store = isinstance(error, StoreError)
-    said = str(error)
-    if error.not_done:
-        said += f" ({error.not_done})"
-    return Finding("store" if store else "policy", BAD, said, error.hint or "ccfailover validate",
-                   Exit.UNKNOWN if store else Exit.POLICY)
+    return [Finding("store" if store else "policy", BAD, said,
+                    error.hint or "ccfailover validate",
+                    Exit.UNKNOWN if store else Exit.POLICY)]
 
 
 def _policy_file(desk: Desk) -> Iterator[Finding]:

@@ -201,7 +201,7 @@ def test_the_plot_stays_inside_its_frame(told: Told, name: str) -> None:
     assert len(drawn.rows) == len(facts.steps) + len(facts.branches)
     for row in drawn.rows:
         for bar in row.bars:
-            assert LEFT <= bar.x and bar.x + bar.width <= RIGHT + 0.2
+            assert bar.x >= LEFT and bar.x + bar.width <= RIGHT + 0.2
             assert bar.label[0] in "✓✗»?○↶…"
     assert all(LEFT <= tick.x <= RIGHT for tick in drawn.ticks) and len(drawn.ticks) >= 2
 
