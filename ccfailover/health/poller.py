@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 
 from ccfailover.errors import CcfError
@@ -65,6 +64,8 @@ def _told(error: Exception) -> str:
     hold a secret."""
     if isinstance(error, CcfError):
         return str(error)
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place} (a bug in this probe)"

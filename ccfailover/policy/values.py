@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
@@ -22,6 +21,8 @@ def shown(value: object, most: int = 40) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean …?`, or nothing when no known word is near."""
+    import difflib  # 3 ms, and most policies have no slip
+
     cutoff = 0.6 if len(word) > 3 else 0.5  # one wrong letter in two is half of the word
     near = difflib.get_close_matches(str(word)[:80], list(known), n=1, cutoff=cutoff)
     return f"; did you mean `{near[0]}`?" if near else ""
