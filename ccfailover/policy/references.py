@@ -99,7 +99,7 @@ class _References:
 
     def _queue(self, name: str, queue: Mapping[str, Any]) -> None:
         at: Path = ("queues", name)
-        home = queue.get("home")
+        home = queue["home"] if isinstance(queue.get("home"), str) else None
         self.known("site", home, self._sites, (*at, "home"))
         backups = texts(queue.get("backups"))
         for index, site in backups:

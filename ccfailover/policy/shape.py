@@ -80,9 +80,8 @@ class Shape:
         self._validate(own, _closed(schema), path, f"a {kind} {noun}", common)
 
     def _lever(self, lever: Mapping[str, Any], path: Path, data: Mapping[str, Any]) -> None:
-        provider = data.get("providers", {})
-        block = provider.get(lever.get("provider")) if isinstance(provider, dict) else None
-        kind = block.get("kind") if isinstance(block, dict) else None
+        kind = next((block.get("kind") for name, block in _blocks(data, "providers")
+                     if name == lever.get("provider")), None)
         if not isinstance(kind, str) or kind not in self._kinds.provider_kinds():
             return
         schema = self._kinds.lever_schema(kind)

@@ -15,7 +15,8 @@ _TEXT = Template("""\
 # yaml-language-server: $$schema=$schema
 #
 # Who answers when $home fails. Check it after every change:   ccfailover validate FILE
-# Rehearse it, without touching anything:                      ccfailover drill failover $home --policy FILE
+# Rehearse it, without touching anything:
+#   ccfailover drill failover $home --policy FILE
 version: 1
 name: $name
 environment: staging            # shown beside the name in every output and every prompt

@@ -284,8 +284,8 @@ def test_several_mistakes_are_all_reported_at_once(
     assert len({str(problem) for problem in error.problems}) == len(error.problems)
 
 
-def test_the_slowest_of_them_takes_less_than_two_seconds(tmp_path: Path) -> None:
-    """A process that loads each hostile file ends before its kill at two seconds."""
+def test_hostile_files_end_a_process_cleanly(tmp_path: Path) -> None:
+    """With the real kinds, from start to end, each ends by itself: no hang, no traceback."""
     program = (
         "import sys\n"
         "from ccfailover.errors import PolicyError\n"
