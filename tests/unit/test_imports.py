@@ -1,0 +1,217 @@
+"""What a start may import: `--help`, `status` and `check` are held to the lists below.
+
+A start is most of what these three cost, and it grows by one harmless import at a time. Add a
+module here only with `python benchmarks/startup.py` before and after.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ccfailover.model.journal import Actor
+from ccfailover.model.plan import Branch, Mode, Plan, StepSpec
+from ccfailover.runtime import SystemRuntime
+from ccfailover.store import open_store
+
+HELP = {"", "commands", "errors"}
+
+STATUS = HELP | {
+    "commands.common", "commands.status",
+    "health", "health.assess", "health.current", "health.jobs",
+    "model", "model.health", "model.journal", "model.policy", "model.shares",
+    "operations", "operations.desk", "operations.look", "operations.run_list", "operations.status",
+    "policy", "policy.build", "policy.dates", "policy.find", "policy.kinds", "policy.load",
+    "policy.places", "policy.read", "policy.stamp", "policy.units",
+    "runtime",
+    "store", "store.chain", "store.db", "store.files", "store.holder", "store.journal",
+    "store.leases", "store.ledger", "store.migrations", "store.observations", "store.outbox",
+    "store.record",
+    "wiring", "wiring.assemble", "wiring.built", "wiring.kinds",
+}
+"""Of a store in which nothing ever ran."""
+
+RUNS = {"model.plan", "operations.describe", "runbooks", "runbooks.run",
+        "reports", "reports.objectives"}
+"""Added where there is a run to tell of."""
+
+CHECK = STATUS - {"commands.status"} | {
+    "commands.check", "operations.check", "operations.news", "model.plan",
+    "health.expectation", "health.nagios", "health.names", "health.patience", "health.perfdata",
+    "health.poller", "health.probes", "health.probes.http", "health.probes.route",
+    "health.references", "health.sweep", "health.triggers", "health.values", "health.views",
+    "model.capabilities", "model.items", "policy.conditions", "policy.values",
+    "providers", "providers.bodies", "providers.curl", "providers.documents", "providers.http",
+    "providers.http.levers", "providers.http.schema", "providers.http.session",
+    "providers.http.settings", "providers.params", "providers.wrappers",
+}
+"""Of a policy that names only `http`, with every probe due."""
+
+POLICY = """\
+version: 1
+name: imports
+timezone: America/Chicago
+store: {place}/store.db
+sites:
+  hq:
+    kind: in_house
+    probes: [{{kind: http, url: "{url}/health", every: 1s}}]
+    staff: {{calls: {{agents: 40, handle_time: 300s}}}}
+  acme:
+    kind: outsourced
+    hours: "24/7"
+    probes: [{{kind: http, url: "{url}/acme", every: 1s}}]
+    staff: {{calls: {{agents: 60, handle_time: 330s}}}}
+providers:
+  edge:
+    kind: http
+    url: "{url}"
+    destinations: {{hq: trunk_1, acme: trunk_7, message: announcement}}
+    route:
+      read: {{path: "/routes/{{ref}}", shares: /shares}}
+      shift: {{method: PUT, path: "/routes/{{ref}}", body: '{{"shares": {{{{ shares | tojson }}}}}}'}}
+queues:
+  calls:
+    channel: voice
+    home: hq
+    backups: [acme]
+    outsource: allowed
+    priority: 1
+    home_down: message
+    normal: {{hq: 100}}
+    objectives: {{rto: 15m, mtd: 4h}}
+    route: {{provider: edge, ref: calls}}
+triggers:
+  hq_down: {{when: 'site.hq.state == "down"', hold: 60s, run: full_failover, mode: advise}}
+"""
+
+PROGRAM = """\
+import contextlib, io, json, sys
+before = set(sys.modules)
+from ccfailover.commands import run
+with contextlib.redirect_stdout(io.StringIO()):
+    code = run(sys.argv[1:])
+print(json.dumps([code, sorted(set(sys.modules) - before)]))
+"""
+
+
+class Anything(http.server.BaseHTTPRequestHandler):
+    """Every site is well and every route is where it should be."""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"shares": {"trunk_1": 100}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Quiet."""
+
+
+class Started:
+    """Starts the program anew and tells what it imported."""
+
+    def __init__(self, place: Path, url: str) -> None:
+        self.place = place
+        policy = place / "policy.yaml"
+        policy.write_text(POLICY.format(place=place, url=url))
+        self.environment = {"CCFAILOVER_POLICY": str(policy), "HOME": str(place),
+                            "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+    def __call__(self, *words: str) -> tuple[set[str], set[str]]:
+        """Our modules, without `ccfailover.`, and the others' top-level packages."""
+        done = subprocess.run([sys.executable, "-c", PROGRAM, *words], env=self.environment,
+                              capture_output=True, text=True, timeout=60, cwd=self.place)
+        assert done.returncode == 0, done.stderr
+        code, names = json.loads(done.stdout)
+        assert code in (0, 1, 2), done.stderr
+        ours = {name.removeprefix("ccfailover").removeprefix(".") for name in names
+                if name.split(".")[0] == "ccfailover"}
+        tops = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"ccfailover"}
+        # What Cython puts there for PyYAML's own extension.
+        return ours, {top for top in tops if not top.startswith(("_cython", "cython_runtime"))}
+
+    def leave_a_run(self) -> None:
+        """An unfinished run in the journal, whose holder is gone."""
+        store = open_store(str(self.place / "store.db"), SystemRuntime())
+        shift = StepSpec("calls/1-shift_route", "shift_route", {"queue": "calls"}, "shift calls")
+        store.create_run(Plan(
+            runbook="full_failover", subject="hq", mode=Mode.REAL, policy_name="imports",
+            policy_sha256="0" * 64, reason="a test", before=Branch("before", ()),
+            branches=(Branch("calls", (shift,)),), after=Branch("after", ()),
+            scopes=("queue:calls",), shares_before={"calls": {"hq": 100}},
+            shares_after={"calls": {"acme": 100}}, findings=(), basis={},
+        ), actor=Actor("somebody", "elsewhere", 1), ttl=0.001, supersedes=None)
+        store.close()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Anything)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    start = Started(tmp_path, f"http://127.0.0.1:{server.server_address[1]}")
+    start("check")  # validates once and leaves a stamp, and something to show
+    try:
+        yield start
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_help_imports_only_click(started: Started) -> None:
+    """`--help` and `--version` import click, the verbs' table and the errors."""
+    for word in ("--help", "--version"):
+        ours, theirs = started(word)
+        assert ours <= HELP
+        assert theirs <= {"click"}
+
+
+def test_status_as_json_imports_no_rich(started: Started) -> None:
+    """`status --json` reads a policy and a store, and nothing that probes, runs or draws."""
+    ours, theirs = started("status", "--json")
+    assert ours <= STATUS
+    assert theirs <= {"click", "yaml"}
+
+
+def test_the_table_adds_rich_and_nothing_else(started: Started) -> None:
+    """The table of `status` costs rich on top of `--json`."""
+    ours, theirs = started("status")
+    assert ours <= STATUS
+    assert theirs <= {"click", "yaml", "rich"}
+
+
+def test_a_run_to_tell_of_adds_the_fold(started: Started) -> None:
+    """With a run in the journal `status` folds it: neither engine, planner nor driver."""
+    started.leave_a_run()
+    ours, theirs = started("status", "--json")
+    assert "runbooks.run" in ours
+    assert ours <= STATUS | RUNS
+    assert theirs <= {"click", "yaml"}
+
+
+def test_check_imports_what_the_policy_names(started: Started) -> None:
+    """A policy of `http` alone: no other probe, no other provider, no boto3."""
+    for file in started.place.glob("store.db*"):
+        file.unlink()  # so that every probe is due
+    ours, theirs = started("check")
+    assert "health.probes.http" in ours
+    assert ours <= CHECK
+    assert theirs <= {"click", "yaml", "cel_expr_python", "pycurl", "tenacity"}
+
+
+def test_a_policy_without_a_stamp_is_validated(started: Started) -> None:
+    """Only the stamp spares `status` the schema: a changed policy is checked in full."""
+    policy = started.place / "policy.yaml"
+    policy.write_text(policy.read_text() + "# changed\n")
+    assert "jsonschema" in started("status", "--json")[1]
+    assert "jsonschema" not in started("status", "--json")[1]
