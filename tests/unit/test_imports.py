@@ -50,9 +50,9 @@ CHECK = STATUS - {"commands.status"} | {
     "model.capabilities", "model.items", "policy.conditions", "policy.values",
     "providers", "providers.bodies", "providers.curl", "providers.documents", "providers.http",
     "providers.http.levers", "providers.http.schema", "providers.http.session",
-    "providers.http.settings", "providers.params", "providers.wrappers",
+    "providers.http.settings", "providers.params", "providers.wrappers", "store.migrations.m0001",
 }
-"""Of a policy that names only `http`, with every probe due."""
+"""Of a policy that names only `http`, with a new store, so that every probe is due."""
 
 POLICY = """\
 version: 1
@@ -76,7 +76,8 @@ providers:
     destinations: {{hq: trunk_1, acme: trunk_7, message: announcement}}
     route:
       read: {{path: "/routes/{{ref}}", shares: /shares}}
-      shift: {{method: PUT, path: "/routes/{{ref}}", body: '{{"shares": {{{{ shares | tojson }}}}}}'}}
+      shift: {{method: PUT, path: "/routes/{{ref}}",
+              body: '{{"shares": {{{{ shares | tojson }}}}}}'}}
 queues:
   calls:
     channel: voice
