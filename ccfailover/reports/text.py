@@ -109,7 +109,7 @@ def _objectives(facts: Facts) -> Iterator[str]:
         goal = "no objective" if row.rto is None else f"objective {span(row.rto)}"
         yield from _folded(f"  {safe(row.queue):<20}",
                            f"recovery {actual}; {goal}; {verdict(row.rto_met)}   ({since})")
-        if any(row.phases[name] is not None for name in PHASES):
+        if not facts.header.drill and any(row.phases[name] is not None for name in PHASES):
             yield " " * 22 + "  ".join(f"{name} {span(row.phases[name])}" for name in PHASES)
 
 
@@ -149,6 +149,9 @@ def _step(step: StepFacts) -> Iterator[str]:
 def _work(facts: Facts) -> Iterator[str]:
     if not facts.moves:
         yield "  this run moves no work items"
+    if facts.header.drill and facts.moves:
+        yield "  a drill moves nothing"
+        return
     for move in facts.moves:
         yield from _move(move)
     for told in facts.reconciliations:

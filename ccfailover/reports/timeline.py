@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ccfailover.reports.facts import Event, Facts
 from ccfailover.reports.words import MARKS, span
@@ -88,8 +88,8 @@ def plot(facts: Facts) -> Plot:
             if len(label) > LONGEST_LABEL:
                 label = label[:LONGEST_LABEL - 1] + "…"
             events = [event for event in facts.events if event.step == step.id]
-            rows.append(Row(y, label, step.title, False, tuple(_bars(events, scale, step.word)),
-                            limit))
+            bars = _readable(tuple(_bars(events, scale, step.word)))
+            rows.append(Row(y, label, step.title, False, bars, limit))
             y += ROW
     return Plot(WIDTH, y + 10, LEFT, RIGHT, TOP, ROW, tuple(rows), tuple(scale.ticks()),
                 tuple(_marks(facts, scale)), tuple(_gaps(facts.events, scale)))
@@ -148,6 +148,14 @@ def _bars(events: Sequence[Event], scale: _Scale, word: str) -> Iterator[Bar]:
             began = None
     if began is not None:
         yield _bar(scale, began, scale.end, "in doubt" if word == "in doubt" else "started")
+
+
+def _readable(bars: tuple[Bar, ...]) -> tuple[Bar, ...]:
+    """Of labels that would lie on each other, or on a bar, the last one counts."""
+    return tuple(
+        replace(bar, label="") if any(abs(later.at - bar.at) < 64 or abs(later.x - bar.at) < 64
+                                      for later in bars[number + 1:]) else bar
+        for number, bar in enumerate(bars))
 
 
 def _bar(scale: _Scale, began: int, ended: int, word: str) -> Bar:

@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -202,7 +203,9 @@ def test_the_plot_stays_inside_its_frame(told: Told, name: str) -> None:
     for row in drawn.rows:
         for bar in row.bars:
             assert bar.x >= LEFT and bar.x + bar.width <= RIGHT + 0.2
-            assert bar.label[0] in "✓✗»?○↶…"
+            assert bar.title and (not bar.label or bar.label[0] in "✓✗»?○↶…")
+        for one, two in pairwise([bar for bar in row.bars if bar.label]):
+            assert abs(one.at - two.at) >= 64
     assert all(LEFT <= tick.x <= RIGHT for tick in drawn.ticks) and len(drawn.ticks) >= 2
 
 
