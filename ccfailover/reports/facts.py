@@ -324,6 +324,10 @@ def _sentence(record: Record) -> str:
             return f"would: {data.get('would', '')}; now: {seen}"
         case "run.superseded":
             return f"by {data.get('by')}"
+        case "run.started" | "run.resumed" | "rollback.started":
+            context = data.get("context") or {}
+            changed = "under a policy that had changed" if context.get("policy_changed") else ""
+            return "; ".join(filter(None, (str(context.get("reason") or ""), changed)))
     said = [str(data[name]) for name in ("how", "reason", "detail", "text") if data.get(name)]
     said += [str(text) for text in data.get("exceptions") or ()]
     return "; ".join(said)

@@ -20,7 +20,7 @@ from ccfailover.reports.objectives import phases
 from ccfailover.reports.text import as_text
 from ccfailover.reports.timeline import LEFT, RIGHT, plot
 from ccfailover.reports.words import clock, safe, shares, span
-from tests.unit.reports.conftest import ELIGIBLE, HOSTILE_ID, Told
+from tests.unit.reports.conftest import ELIGIBLE, HOSTILE, HOSTILE_ID, Told
 
 KINDS = ["drill", "failover", "skipped", "rolled_back"]
 
@@ -191,6 +191,8 @@ def test_a_rolled_back_run_shows_no_service(told: Told) -> None:
     """What was undone is not evidence of a recovery."""
     facts = facts_of(told, "rolled_back")
     assert facts.outcome.state == "rolled_back"
+    why = next(event.text for event in facts.events if event.kind == "rollback.started")
+    assert why == HOSTILE
     assert all(o.served_at is None for o in facts.objectives)
 
 
