@@ -294,7 +294,7 @@ def _queue_view(
         depth[site] = int(count) if count is not None else None
         oldest[site] = found.values.get("oldest_s") if found else None
     return QueueView(queue.name, _shares(route), depth, oldest,
-                     route.at if route else None, _shares(intake))
+                     lever.at if (lever := route or intake) else None, _shares(intake))
 
 
 def _shares(found: Reading | None) -> Shares | None:

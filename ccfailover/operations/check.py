@@ -12,7 +12,7 @@ from ccfailover.health.current import current_shares
 from ccfailover.model.health import Decision, TriggerState, World
 from ccfailover.operations import run_list
 from ccfailover.operations.news import tell
-from ccfailover.operations.status import automation, expected_shares
+from ccfailover.operations.status import automation, drift, last_movers
 
 if TYPE_CHECKING:
     from ccfailover.operations.desk import Desk
@@ -123,14 +123,15 @@ def drift_notes(desk: Desk, world: World) -> list[tuple[int, str]]:
     Queues that an open run is moving are left out: there the journal is not finished.
     """
     moving = {queue for run in run_list.open_runs(desk) for queue in run.plan.shares_after}
-    expected = expected_shares(desk)
+    moved = last_movers(desk)
     notes = []
     for name, queue in desk.policy.queues.items():
-        actual = current_shares(queue, world)
-        if name in moving or actual is None or actual.to_json() == expected[name]:
+        if name in moving or not drift(queue, world, moved):
             continue
-        wanted = " · ".join(f"{site} {share} %" for site, share in expected[name].items())
-        notes.append((nagios.WARNING, f"{name} is at {actual}, the journal says {wanted} "
+        expected = moved[name][2] if name in moved else queue.normal.to_json()
+        wanted = " · ".join(f"{site} {share} %" for site, share in expected.items())
+        notes.append((nagios.WARNING, f"{name} is at {current_shares(queue, world)}, "
+                                      f"the journal says {wanted} "
                                       f"(ccfailover adopt {name}, if it is meant)"))
     return notes
 

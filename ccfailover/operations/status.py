@@ -60,19 +60,23 @@ def status(desk: Desk, *, probe: bool) -> Status:
     return Status(facts, world)
 
 
-def expected_shares(desk: Desk) -> dict[str, dict[str, int]]:
-    """What the last run that ended in effect, or an `adopt`, left each queue at."""
-    expected: dict[str, dict[str, int]] = {
-        name: queue.normal.to_json() for name, queue in desk.policy.queues.items()}
-    for queue, (_, shares) in last_movers(desk).items():
-        if queue in expected:
-            expected[queue] = shares
-    return expected
+Moved = tuple[int, str, dict[str, int]]
+"""When a queue was moved last (µs), by whom and why, to which shares."""
 
 
-def last_movers(desk: Desk) -> dict[str, tuple[str, dict[str, int]]]:
-    """Queue → (who moved it last and why, to which shares), over runs and `adopt`."""
-    found: dict[str, tuple[int, str, dict[str, int]]] = {}
+def drift(queue: Queue, world: World, moved: dict[str, Moved]) -> bool | None:
+    """Whether a queue's lever reads other than the journal says. None: not known, also when the
+    reading is older than the last move."""
+    at, _, expected = moved.get(queue.name, (0, "", queue.normal.to_json()))
+    actual, view = current_shares(queue, world), world.queues.get(queue.name)
+    if actual is None or view is None or view.shares_at is None or view.shares_at < at:
+        return None
+    return actual.to_json() != expected
+
+
+def last_movers(desk: Desk) -> dict[str, Moved]:
+    """The last move of each queue that was ever moved, by a run in effect or by `adopt`."""
+    found: dict[str, Moved] = {}
     for record in desk.store.read("runs"):
         # Drills move nothing; a run that was rolled back left the world as it was.
         if record.kind != "run.ended" or record.data.get("state") not in (
@@ -88,7 +92,7 @@ def last_movers(desk: Desk) -> dict[str, tuple[str, dict[str, int]]]:
     for queue, data in adopted.items():
         if queue not in found or data["at"] > found[queue][0]:
             found[queue] = (data["at"], f"adopted by {data['by']}", dict(data["shares"]))
-    return {queue: (text, shares) for queue, (_, text, shares) in found.items()}
+    return found
 
 
 def automation(desk: Desk) -> dict[str, Any]:
@@ -100,16 +104,16 @@ def automation(desk: Desk) -> dict[str, Any]:
 
 
 def _queue(desk: Desk, queue: Queue, world: World,
-           moved: dict[str, tuple[str, dict[str, int]]]) -> dict[str, Any]:
+           moved: dict[str, Moved]) -> dict[str, Any]:
     view = world.queues.get(queue.name)
     actual = current_shares(queue, world)
-    who, expected = moved.get(queue.name, ("", queue.normal.to_json()))
+    _, who, expected = moved.get(queue.name, (0, "", queue.normal.to_json()))
     return {
         "queue": queue.name, "channel": queue.channel, "home": queue.home,
         "home_state": world.site_state(queue.home).value,
         "normal": queue.normal.to_json(), "expected": expected,
         "actual": actual.to_json() if actual else None,
-        "drift": None if actual is None else actual.to_json() != expected,
+        "drift": drift(queue, world, moved),
         "moved_by": who or None,
         "depth": dict(view.depth) if view else {},
         "oldest_s": dict(view.oldest_s) if view else {},
