@@ -222,3 +222,23 @@ def test_tls_is_verified(runtime: SystemRuntime, job: Job, web: Any, certificate
     assert {key: seen.outcome for key, seen in found.items()} == \
         {"stranger": BAD, "vouched": GOOD, "waived": GOOD, "nofile": UNKNOWN}
     assert "certificate" in found["stranger"].detail
+
+
+@pytest.mark.parametrize(("body", "outcome", "values"), [
+    (b'{"a": {"n": 7}, "m": 2.5}', GOOD, {"answered": 7.0, "waiting": 2.5}),
+    (b'{"a": {"n": 7}}', UNKNOWN, {"answered": 7.0}),
+    (b'{"a": {"n": "7"}, "m": true}', UNKNOWN, {}),
+    (b'{"a": {"n": NaN}, "m": 1e999}', UNKNOWN, {}),
+    (b"not JSON", UNKNOWN, {}),
+])
+def test_figures_are_read_and_a_missing_one_is_never_zero(
+    runtime: SystemRuntime, job: Job, web: Any, body: bytes, outcome: Outcome,
+    values: dict[str, float],
+) -> None:
+    """`values` gives numbers of the body by name; one that is no finite number is left out."""
+    web.body = body
+    seen = one(runtime, job("http", url=f"{web.url}/body",
+                            values={"answered": "/a/n", "waiting": "/m"}))
+    assert seen.outcome is outcome
+    assert {name: seen.values[name] for name in ("answered", "waiting")
+            if name in seen.values} == values
