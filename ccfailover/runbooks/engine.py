@@ -309,11 +309,11 @@ def _undo_branch(records: Mapping[str, StepRecord], specs: tuple[StepSpec, ...],
     groups = [group for group in by_lever.values() if any(step.touched for step in group)]
     # The lever touched last comes back first.
     order = sorted(groups, key=lambda group: begun.index(group[-1]), reverse=True)
-    for origin, *later in order:
+    for earliest, *later in order:
         if (yield Wait(0)):
             return Result.STUCK
-        if origin.spec.lever in first:
-            origin = replace(origin, snapshot=first[origin.spec.lever])
+        before = first.get(earliest.spec.lever, earliest.snapshot)
+        origin = replace(earliest, snapshot=before)
         if (yield from _undo(origin)) is not None:
             return Result.STUCK
         for step in later:

@@ -102,7 +102,8 @@ class CrashWorld:
         self.environ = self.centre.environment({})
         # Once, before every fork: what a child would else import each time.
         importlib.import_module("jsonschema")
-        for name in (*kinds.PROVIDERS.values(), *kinds.PROBES.values(), *kinds.STEPS.values(),
+        for name in (*kinds.PROVIDERS.values(), *kinds.PROBES.values(),
+                     *kinds.STEPS.values(),
                      *kinds.IMPLICIT_PROBES.values()):
             importlib.import_module(name.partition(":")[0])
         for name in ("pycurl", "jinja2", "jinja2.sandbox", "tenacity", "botocore.config"):
