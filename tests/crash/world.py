@@ -109,7 +109,8 @@ class CrashWorld:
         for name in ("pycurl", "jinja2", "jinja2.sandbox", "tenacity", "botocore.config"):
             importlib.import_module(name)
         self._sqs = boto3.client(
-            "sqs", endpoint_url=self.centre.url(self.centre.queue_server("hq")), region_name="us-east-1",
+            "sqs", region_name="us-east-1",
+            endpoint_url=self.centre.url(self.centre.queue_server("hq")),
             aws_access_key_id=self._secret("sqs.key_id"),
             aws_secret_access_key=self._secret("sqs.secret"))
 
