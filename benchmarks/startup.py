@@ -3,7 +3,8 @@
 Every command is a process of its own, started in turn (all commands once, in rotating order, then
 all again), so that a noisy machine disturbs them alike. Each is compared with the bare process of
 its own round: a Python that imports click and nothing else. `status` and `check` work on a
-real policy, with a real store, against servers on loopback.
+real policy, with a real store, against servers on loopback, some minutes after a failover: there
+is a run to tell of, and every `check` has both sites to probe.
 
     python benchmarks/startup.py                 print the table
     python benchmarks/startup.py --write         and put it into benchmarks/RESULTS.md
@@ -29,6 +30,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -44,12 +46,12 @@ store: {store}
 sites:
   hq:
     kind: in_house
-    probes: [{{kind: http, url: "{url}/health", every: 10s}}]
+    probes: [{{kind: http, url: "{url}/health", every: 1s}}]
     staff: {{loan_calls: {{agents: 40, handle_time: 300s}}, applications: {{per_hour: 90}}}}
   acme:
     kind: outsourced
     hours: "24/7"
-    probes: [{{kind: tcp, host: 127.0.0.1, port: {port}, every: 10s}}]
+    probes: [{{kind: tcp, host: 127.0.0.1, port: {port}, every: 1s}}]
     staff: {{loan_calls: {{agents: 60, handle_time: 330s}}, applications: {{per_hour: 120}}}}
 providers:
   edge:
@@ -114,8 +116,18 @@ class Timing:
 class Switch(http.server.BaseHTTPRequestHandler):
     """A site's health page and a switch's shares: the least that status and check can look at."""
 
+    shares: ClassVar[dict[str, dict[str, int]]] = {}
+
     def do_GET(self) -> None:
-        body = json.dumps({"shares": {"trunk_1": 100}}).encode()
+        shares = self.shares.get(self.path, {"trunk_1": 100})
+        self._answer(json.dumps({"shares": shares}).encode())
+
+    def do_PUT(self) -> None:
+        length = int(self.headers.get("Content-Length", "0"))
+        self.shares[self.path] = json.loads(self.rfile.read(length))["shares"]
+        self._answer(b"{}")
+
+    def _answer(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("ETag", '"1"')
         self.send_header("Content-Type", "application/json")
@@ -168,6 +180,20 @@ def run_once(command: Command, env: Mapping[str, str]) -> tuple[float, float, st
         said.seek(0)
         tail = said.read().decode(errors="replace").strip().splitlines()[-1:] or [""]
         return wall, 0.0, f"exit {process.returncode}: {tail[0][:120]}"
+
+
+def fail_over(program: str, env: Mapping[str, str]) -> None:
+    """A failover that has ended, so that there is one to tell of. Raises SystemExit if not."""
+    said = subprocess.run(
+        [program, "plan", "failover", "hq", "--reason", "benchmark", "--json"],
+        env=dict(env), cwd=env["HOME"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [program, "failover", "hq", "--reason", "benchmark", "--yes",
+         "--plan", json.loads(said.stdout)["hash"]],
+        env=dict(env), cwd=env["HOME"], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode not in (0, 11):
+        raise SystemExit(f"the failover before the benchmark: exit {done.returncode}\n"
+                         f"{done.stderr}")
 
 
 def measure(commands: Sequence[Command], env: Mapping[str, str], rounds: int) -> list[Timing]:
@@ -295,6 +321,7 @@ def main() -> int:
         place = stack.enter_context(tempfile.TemporaryDirectory(prefix="ccfailover-bench-"))
         env = stack.enter_context(world(Path(place)))
         run_once(look, env)  # so that there is a stamp and an observation, as there always is
+        fail_over(look.argv[0], env)
         timings = measure(listed, env, max(1, options.rounds))
     text = table(timings, max(1, options.rounds))
     print(text)
