@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def tell(desk: Desk, run: Run, state: RunState) -> None:
-    """`paused`, `stuck`, `interrupted` … with what stopped it; told again it is the same message."""
+    """`paused`, `stuck`, `interrupted` … and what stopped it; told again, it is one message."""
     from ccfailover.notify.outbox import Messages  # only when there is something to tell
 
     message = Messages(desk.policy.heading).run(

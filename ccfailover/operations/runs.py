@@ -7,11 +7,11 @@ whatever happens in between, the journal says where it stands.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ccfailover.errors import Exit, LeaseHeld, Refused, UsageError
 from ccfailover.model.journal import Lease
-from ccfailover.model.plan import Json, Plan
+from ccfailover.model.plan import Json, Mode, Plan
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.look import Watch, home_evidence
 from ccfailover.operations.news import tell
@@ -245,10 +245,24 @@ def _drive(desk: Desk, run_id: str, lease: Lease, *, back: bool, context: Json,
         on_driver(driver)
     driver.go(back=back, context=context)
     after = load(desk, run_id)
+    if after.phase in (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_EXCEPTIONS):
+        _answer_triggers(desk, after)
     if after.phase.is_open:
         tell(desk, after, after.phase)
         _give_back(desk, after, lease)
     return outcome(desk, run_id)
+
+
+def _answer_triggers(desk: Desk, run: Run) -> None:
+    """What a person did by hand answers a trigger that asked for the very same."""
+    if run.plan.mode is not Mode.REAL:
+        return
+    for name, state in desk.store.trigger_states().items():
+        trigger = desk.policy.triggers.get(name)
+        asked = trigger is not None and state.fired_at is not None and state.run is None
+        if trigger and asked and (trigger.runbook, trigger.subject) == (
+                run.plan.runbook, run.plan.subject):
+            desk.store.save_trigger_state(replace(state, run=run.id), expected=state)
 
 
 def _hands(desk: Desk, plan: Plan, watch: Watch) -> Hands:
