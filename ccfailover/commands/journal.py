@@ -60,7 +60,8 @@ def verify(file: str | None, head: str | None, policy: str | None, as_json: bool
                 problems = verify_export(lines, head=head)
         except OSError as error:
             raise UsageError(f"{file} cannot be read: {error.strerror}",
-                             not_done="nothing was verified") from None
+                             not_done="nothing was verified",
+                             hint="ccfailover journal export > FILE") from None
         subject = file
     else:
         desk = desk_for(policy, validate=False)

@@ -38,7 +38,8 @@ def load(name: str, overrides: Mapping[str, Mapping[str, object]]) -> Recipe:
         return parse(name, overrides[name])
     if name not in BUILTIN:
         known = ", ".join(sorted({*BUILTIN, *overrides}))
-        raise UsageError(f"there is no runbook {name!r}", hint=f"one of: {known}")
+        raise UsageError(f"there is no runbook {name!r}", not_done="nothing was planned",
+                         hint=f"one of: {known}")
     import yaml  # only where a run is planned
 
     text = (resources.files("ccfailover.runbooks") / "builtin" / f"{name}.yaml").read_text()
