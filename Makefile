@@ -23,7 +23,8 @@ quick: setup-dev ## Tests without the slow ones
 check: setup-dev ## Lint, types, import contracts, documents
 	@status=0; \
 	for check in "ruff check ." "mypy" "lint-imports --no-logo" \
-	    "python tools/check_docs.py" "python tools/check_size.py"; do \
+	    "python tools/check_docs.py" "python tools/gen_policy_docs.py --check" \
+	    "python tools/check_size.py"; do \
 	  echo "$$check"; .venv/bin/$$check || status=1; \
 	done; exit $$status
 

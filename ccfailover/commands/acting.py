@@ -67,8 +67,7 @@ def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
         preparing.agreed(desk, prepared, _made(desk, wanted))
     if not as_json:
         show_plan(desk, prepared)
-    if prepared.refusal is not None:
-        raise prepared.refusal
+    runs.may_start(prepared)
     if prepared.nothing_to_do:
         return _nothing(desk, prepared, as_json=as_json)
     how = _confirmed(desk, prepared, yes=yes, wanted=wanted, as_json=as_json)

@@ -55,18 +55,12 @@ def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
     `confirmed` says how the requester confirmed (None: the run waits for that). Raises what
     stands against the plan, LeaseHeld, and Fenced or StoreError when we must stop in the middle.
     """
-    if prepared.refusal is not None:
-        raise prepared.refusal
+    may_start(prepared)
     plan = prepared.plan
     if prepared.nothing_to_do:
         raise Refused("there is nothing to do: every affected queue is where it would go",
                       guard="nothing_to_do", not_done="no run was created",
                       hint="ccfailover status")
-    if prepared.idle:
-        why = "; ".join(f.sentence for f in plan.findings if f.level != "info")
-        raise Refused("nothing can be moved" + (f": {why}" if why else ""),
-                      guard="nothing_can_move", not_done="no run was created",
-                      hint="ccfailover plan … shows why; change the policy, or the request")
     doubtful = plan.supersedes is not None and _may_be_at_work(desk, plan.supersedes)
     run_id, lease = desk.store.create_run(plan, actor=desk.actor, ttl=LEASE_SECONDS,
                                           supersedes=plan.supersedes)
@@ -80,6 +74,18 @@ def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
                "host": desk.actor.host, "automatic": prepared.request.automatic}
     return _drive(desk, run_id, lease, back=False, context=context, watcher=watcher,
                   on_driver=on_driver, watch=Watch(desk, prepared.world))
+
+
+def may_start(prepared: Prepared) -> None:
+    """Raises Refused: what stands against the plan, or that it would move nothing though work is
+    where it cannot be served."""
+    if prepared.refusal is not None:
+        raise prepared.refusal
+    if prepared.idle and not prepared.nothing_to_do:
+        why = "; ".join(f.sentence for f in prepared.plan.findings if f.level != "info")
+        raise Refused("nothing can be moved" + (f": {why}" if why else ""),
+                      guard="nothing_can_move", not_done="no run was created",
+                      hint="ccfailover plan … shows why; change the policy, or the request")
 
 
 def resume(desk: Desk, prefix: str | None, *, confirmed: str | None = None,
