@@ -120,7 +120,12 @@ def world(centre: LocalCentre, tmp_path: Path) -> Iterator[World]:
     """Everything as it is on a good day, and put right again afterwards."""
     policy, store = tmp_path / "policy.yaml", tmp_path / "store.db"
     text = centre.policy_text(store=store)
-    policy.write_text(text.replace("soak: 1s", "soak: 0s") + QUICK)
+    for slow, quick in (("soak: 1s", "soak: 0s"), ("hold: 2s", "hold: 500ms"),
+                        ("every: 1s, timeout: 1s, fall: 3, rise: 2",
+                         "every: 500ms, timeout: 1s, fall: 2, rise: 1")):
+        assert slow in text
+        text = text.replace(slow, quick)
+    policy.write_text(text + QUICK)
     made = World(centre, policy, store, {**centre.environment({}), "USER": "dana",
                                          "CCFAILOVER_POLICY": str(policy)})
     yield made

@@ -28,7 +28,7 @@ def test_validate_says_every_problem_with_its_place(world: World) -> None:
     """Exit 3, and one file:line:col for each."""
     assert world.ok("validate").out.rstrip().splitlines()[-1].count("valid") == 1
     world.edit("priority: 1", "priority: one")
-    world.edit("hold: 2s", "hold: 2")
+    world.edit("hold: 500ms", "hold: 2")
     said = world.say("validate")
     assert said.code == 3
     found = [line for line in said.err.splitlines() if line.startswith(f"{world.policy}:")]
