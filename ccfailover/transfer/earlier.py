@@ -42,6 +42,15 @@ class Earlier:
                     return row
         return None
 
+    def in_doubt(self, item: WorkItem, site: str) -> bool:
+        """Did another move claim this copy at `site` and never learn whether its put landed?
+
+        A run that is superseded between put and ledger leaves such rows; nobody resumes them.
+        """
+        return any(row.source == site and row.state is ItemState.CLAIMED and not is_copy(row)
+                   and (not row.message_id or row.message_id == item.message_id)
+                   for row in self._rows.get(item.item_id, ()))
+
     def _came_back(self, item_id: str, site: str, since: int) -> bool:
         touched = {*AT_TARGET, ItemState.CLAIMED, ItemState.RETURNED}
         return any(row.target == site and row.at >= since and row.state in touched

@@ -169,7 +169,9 @@ class Sorter:
         now = self._runtime.now()
         doubtful = row is not None and (row.state is ItemState.CLAIMED or row.possible_duplicate)
         if row is None or not doubtful:
-            fresh = self._move.row(item, ItemState.CLAIMED, now)
+            fresh = self._move.row(
+                item, ItemState.CLAIMED, now,
+                possible_duplicate=self._earlier.in_doubt(item, self._move.source))
         else:
             # The instant of the first put is kept: from it the target's window runs.
             twice = row.possible_duplicate or not swallows(self._capabilities, row.at, now)
