@@ -53,6 +53,8 @@ class MoveResult:
     not deleted. `unreachable`: what the source counted and did not show (None: it never said).
     `finished` False: call `run` again; the claims of items that stay are kept until then.
     `complete`: the source is proven to hold nothing else that may go (or the limit is reached).
+    `refused`: those of `left` that should have gone, and that the target did not take (or whose
+    claim ended first). `target_refuses`: it took so little that the move was given up.
     """
 
     moved: int
@@ -67,6 +69,8 @@ class MoveResult:
     complete: bool
     source_dead: bool
     detail: str
+    refused: int = 0
+    target_refuses: bool = False
 
 
 class Mover:
@@ -308,7 +312,7 @@ class Mover:
             return f"{self._move.source} is out of reach: {self._claims.error}"
         if self._worn:
             return "items that stay cannot be kept hidden and have hardly a claim left"
-        if (self._refused_batches >= REFUSED_BATCHES or self._refused_items >= REFUSED_ITEMS):
+        if self._target_refuses():
             return f"{self._move.target} takes no work"
         if self._limit is not None and self._book.moved >= self._limit:
             return "the limit is reached"
@@ -317,6 +321,10 @@ class Mover:
         if self._claims.out_of_patience():
             return f"{self._move.source} counts items that it does not show"
         return ""
+
+    def _target_refuses(self) -> bool:
+        return (self._refused_batches >= REFUSED_BATCHES
+                or self._refused_items >= REFUSED_ITEMS)
 
     def _finish(self, why: str) -> MoveResult:
         """Close what is open as truly as can be told, and show again what stays."""
@@ -368,7 +376,10 @@ class Mover:
             duplicates_collapsed=book.collapsed,
             remaining_claimed=doubt, stranded=stranded, unreachable=self._unseen,
             finished=finished, complete=complete, source_dead=self._claims.dead,
-            detail="; ".join(parts))
+            detail="; ".join(parts),
+            refused=sum(row.state is ItemState.LEFT and reason_of(row).startswith(
+                (REFUSED, LAPSED)) for row in rows),
+            target_refuses=self._target_refuses())
 
     def _note(self) -> str:
         return f"{self._book.moved} moved, {self._claims.held} kept at {self._move.source}"

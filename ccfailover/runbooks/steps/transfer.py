@@ -9,7 +9,7 @@ from ccfailover.errors import Refused, Rejected, Unavailable
 from ccfailover.model.health import State
 from ccfailover.model.items import ItemState, WorkItem
 from ccfailover.model.plan import Json, StepSpec
-from ccfailover.model.policy import LeverSpec, Queue
+from ccfailover.model.policy import LeverSpec, Queue, Site
 from ccfailover.providers import Backlog
 from ccfailover.runbooks.step import Binding, Observed, Step, StepContext, Truth
 from ccfailover.transfer.eligibility import CelEligibility, Eligibility, Everything
@@ -102,7 +102,18 @@ class Transfer(Step):
 
     @property
     def _queue(self) -> Queue:
-        return self.ctx.policy.queues[str(self.spec.params["queue"])]
+        found = self.ctx.policy.queues.get(str(self.spec.params["queue"]))
+        if found is None:
+            raise Rejected(f"the policy has no queue {self.spec.params['queue']} any more",
+                           where=self.spec.id, hint="put it back, or: ccfailover skip")
+        return found
+
+    def _site(self, name: str) -> Site:
+        found = self.ctx.policy.sites.get(name)
+        if found is None:
+            raise Rejected(f"the policy has no site {name} any more", where=self.spec.id,
+                           hint="put it back, or: ccfailover skip")
+        return found
 
     def _lever(self, role: str) -> LeverSpec:
         lever = self._queue.backlog(str(self.spec.params[role]))
@@ -124,6 +135,8 @@ class Transfer(Step):
                 found = self.ctx.levers.backlog_view(self._lever(role)).measure()
                 shown[role] = {"visible": found.visible, "hidden": found.hidden}
             except Unavailable as error:
+                if role == "source" and self.spec.params.get("percent") is not None:
+                    raise  # a part of an unknown number is unknown, and never all of it
                 # A dead source is no reason not to begin: the move says what it could not reach.
                 shown[role] = {"unreachable": str(error)}
         return shown
@@ -151,6 +164,11 @@ class Transfer(Step):
                 runtime=self.ctx.runtime, deadline=deadline, stop=self.ctx.stop,
                 check_fence=self.ctx.check_fence)
             return True
+        target = str(self.spec.params["target"])
+        if self.ctx.site_state(target) == State.DOWN:
+            raise Refused(f"{target} is down: no applications go there", guard="dead_site",
+                          not_done=f"what is not moved yet stays at {self.spec.params['source']}",
+                          hint="roll back, or plan anew with another receiver")
         if self._mover is None:
             self._mover = self._make("source", "target", self.spec.id, self._eligibility(),
                                      self._limit(snapshot))
@@ -204,7 +222,7 @@ class Transfer(Step):
         return Mover(
             self._backlog(source), self._backlog(target), store=ctx.store, lease=ctx.lease,
             run=ctx.run, step=step, queue=self._queue, source_site=str(params[source]),
-            target_site=ctx.policy.sites[str(params[target])], eligibility=eligibility,
+            target_site=self._site(str(params[target])), eligibility=eligibility,
             runtime=ctx.runtime, target_capabilities=ctx.levers.capabilities(self._lever(target)),
             rate_per_second=float(rate) if rate else None, limit=limit, stop=ctx.stop,
             check_fence=ctx.check_fence, progress=ctx.progress)
@@ -214,7 +232,7 @@ class Transfer(Step):
         target = str(self.spec.params["target"])
         if target == self._queue.home:
             return Everything()
-        return CelEligibility(self._queue, self.ctx.policy.sites[target], self.ctx.runtime)
+        return CelEligibility(self._queue, self._site(target), self.ctx.runtime)
 
     def _limit(self, snapshot: Json) -> int | None:
         percent = self.spec.params.get("percent")
@@ -224,9 +242,17 @@ class Transfer(Step):
         return -(-(int(depth["visible"]) + int(depth["hidden"])) * int(percent) // 100)
 
     def _seen(self, result: MoveResult) -> Observed:
-        """A finished move: what a person must know of it are its exceptions."""
-        source = self.spec.params["source"]
+        """A finished move: what a person must know of it are its exceptions.
+
+        One whose target took nothing, or takes no more, is no success: the work still waits.
+        """
+        source, target = self.spec.params["source"], self.spec.params["target"]
+        if result.target_refuses or (result.refused and not result.moved):
+            return Observed(Truth.NO, f"{target} took {result.moved} and refused "
+                                      f"{result.refused}: {result.detail}", final=True)
         told = []
+        if result.refused:
+            told.append(f"{result.refused} stay at {source}: {target} did not take them")
         if result.stranded:
             told.append(f"{result.stranded} delivered, their copies at {source} not deleted")
         if result.remaining_claimed:
@@ -239,7 +265,7 @@ class Transfer(Step):
             told.append(f"{result.quarantined} quarantined at {source}")
         if result.possible_duplicates:
             told.append(f"{result.possible_duplicates} possible duplicates at "
-                        f"{self.spec.params['target']}: ccfailover transfer reconcile")
+                        f"{target}: ccfailover transfer reconcile")
         return Observed(Truth.YES, result.detail, exceptions=tuple(told), data={
             "moved": result.moved, "left": dict(result.left), "stranded": result.stranded,
             "quarantined": result.quarantined, "in_doubt": result.remaining_claimed,
