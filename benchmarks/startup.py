@@ -20,7 +20,6 @@ import contextlib
 import http.server
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,11 +29,10 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-BEGIN, END = "<!-- startup:begin -->", "<!-- startup:end -->"
+from results import ROOT, machine, write
+
 WARM_UP = 2
 
 POLICY = """\
@@ -182,14 +180,20 @@ def run_once(command: Command, env: Mapping[str, str]) -> tuple[float, float, st
         return wall, 0.0, f"exit {process.returncode}: {tail[0][:120]}"
 
 
+def answer(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+    """What a command prints as JSON. Raises CalledProcessError when it fails."""
+    said = subprocess.run(argv, env=dict(env), cwd=env["HOME"], capture_output=True, text=True,
+                          timeout=60, check=True)
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
+
+
 def fail_over(program: str, env: Mapping[str, str]) -> None:
     """A failover that has ended, so that there is one to tell of. Raises SystemExit if not."""
-    said = subprocess.run(
-        [program, "plan", "failover", "hq", "--reason", "benchmark", "--json"],
-        env=dict(env), cwd=env["HOME"], capture_output=True, text=True, timeout=60, check=True)
+    plan = answer([program, "plan", "failover", "hq", "--reason", "benchmark", "--json"], env)
     done = subprocess.run(
         [program, "failover", "hq", "--reason", "benchmark", "--yes",
-         "--plan", json.loads(said.stdout)["hash"]],
+         "--plan", str(plan["hash"])],
         env=dict(env), cwd=env["HOME"], capture_output=True, text=True, timeout=120, check=False)
     if done.returncode not in (0, 11):
         raise SystemExit(f"the failover before the benchmark: exit {done.returncode}\n"
@@ -237,11 +241,10 @@ def verdicts(timings: Sequence[Timing]) -> list[str]:
     return found
 
 
-def table(timings: Sequence[Timing], rounds: int) -> str:
+def table(timings: Sequence[Timing], rounds: int, where: str) -> str:
     bare = timings[0]
     lines = [
-        f"`make bench` · {rounds} interleaved rounds · Python {platform.python_version()}, "
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores · {versions(timings)}",
+        f"`benchmarks/startup.py` · {rounds} interleaved rounds · {where} · {versions(timings)}",
         "",
         "| command | median ms | CPU ms | times the bare process | bar |",
         "|---|---:|---:|---:|---:|",
@@ -298,16 +301,6 @@ def commands(ours: Path, peers: Path | None) -> list[Command]:
     return listed
 
 
-def write(text: str, path: Path) -> None:
-    """Put the table between its markers. Raises SystemExit when the file has lost them."""
-    page = path.read_text(encoding="utf-8")
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path}: the markers {BEGIN} and {END} are missing")
-    path.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure start-up beside other tools.")
     parser.add_argument("--rounds", type=int, default=15)
@@ -317,16 +310,17 @@ def main() -> int:
     peers = ROOT / ".venv-bench" / "bin"
     listed = commands(Path(sys.executable).parent, None if options.ours else peers)
     look = next(command for command in listed if command.label == "ccfailover check")
+    where = machine()
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(tempfile.TemporaryDirectory(prefix="ccfailover-bench-"))
         env = stack.enter_context(world(Path(place)))
         run_once(look, env)  # so that there is a stamp and an observation, as there always is
         fail_over(look.argv[0], env)
         timings = measure(listed, env, max(1, options.rounds))
-    text = table(timings, max(1, options.rounds))
+    text = table(timings, max(1, options.rounds), where)
     print(text)
     if options.write:
-        write(text, RESULTS)
+        write("startup", text)
     return 1 if verdicts(timings) else 0
 
 
