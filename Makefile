@@ -28,8 +28,11 @@ check: setup-dev ## Lint, types, import contracts, documents
 	  echo "$$check"; .venv/bin/$$check || status=1; \
 	done; exit $$status
 
-bench: setup-dev setup-bench ## Measure start-up beside other tools; writes benchmarks/RESULTS.md
-	@.venv/bin/python benchmarks/startup.py --write $(ARGS)
+bench: setup-dev setup-bench ## Measure beside other tools, 2 minutes; writes benchmarks/RESULTS.md
+	@status=0; \
+	for part in startup poll move step plan; do \
+	  echo; .venv/bin/python benchmarks/$$part.py --write || status=1; \
+	done; exit $$status
 
 lock: ## Make the lock files anew (ARGS=--upgrade takes newer versions)
 	@tools/lock.sh $(ARGS)
