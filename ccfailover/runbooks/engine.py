@@ -177,7 +177,7 @@ def _branch(run: Run, branch: Branch) -> Engine[Result]:
             yield from _rehearse(step)
             continue
         steps[spec.id], reason = yield from _step(step)
-        if reason is None or spec.on_failure is OnFailure.CONTINUE:
+        if reason is None or spec.on_failure is OnFailure.CONTINUE and not steps[spec.id].vetoed:
             continue
         if spec.on_failure is OnFailure.ABORT:
             yield Append("branch.aborted", {"branch": branch.name, "at": spec.id,
@@ -230,8 +230,8 @@ def _step(step: StepRecord) -> Engine[tuple[StepRecord, str | None]]:
         return replace(step, status=StepStatus.SUCCEEDED), None
     reason = f"{error}; {observed.detail}" if error else observed.detail
     yield Append("step.failed", {"step": spec.id, "truth": observed.truth.value,
-                                 "reason": reason})
-    return replace(step, status=StepStatus.FAILED), reason
+                                 "reason": reason, "veto": observed.veto})
+    return replace(step, status=StepStatus.FAILED, vetoed=observed.veto), reason
 
 
 def _until_held(spec: StepSpec, snapshot: Json, *, undo: bool,

@@ -92,6 +92,7 @@ class StepRecord:
     reason: str = ""
     data: Mapping[str, Json] = field(default_factory=dict)
     exceptions: tuple[str, ...] = ()
+    vetoed: bool = False
     started_at: int | None = None
     ended_at: int | None = None
 
@@ -205,7 +206,8 @@ def fold(records: Sequence[Record], earlier: Run | None = None) -> Run:
         if kind in _PHASES and not (ended and kind != "run.superseded"):
             phase = _PHASES[kind]
         if kind in ("run.started", "run.resumed", "rollback.started"):
-            stop, back = False, kind == "rollback.started"
+            # A stop that was asked for before the first step is meant for this very start.
+            stop, back = stop and kind == "run.started", kind == "rollback.started"
             if kind == "run.started" and started is None:
                 started, context = record.at, record.data.get("context", {})
         elif kind in ENDINGS:
@@ -248,7 +250,8 @@ def _step(step: StepRecord, record: Record) -> StepRecord:
                            started_at=step.started_at or record.at)
         case "step.failed":
             return replace(step, status=StepStatus.FAILED, truth=data.get("truth", ""),
-                           reason=data.get("reason", ""), ended_at=record.at)
+                           reason=data.get("reason", ""), ended_at=record.at,
+                           vetoed=bool(data.get("veto")))
         case "step.skipped":
             return replace(step, status=StepStatus.SKIPPED, reason=data.get("reason", ""),
                            ended_at=record.at)

@@ -37,7 +37,8 @@ class Observed:
 
     `detail` is a sentence; `data` goes into the journal (ids and counts, no borrower data).
     `final` says that waiting longer will not help. `exceptions` are what a person must know
-    although the step succeeded: with one of them a run is never plainly "succeeded".
+    although the step succeeded: with one of them a run is never plainly "succeeded". `veto`: a
+    person said no, so that no recipe passes the step over.
     """
 
     truth: Truth
@@ -45,6 +46,7 @@ class Observed:
     data: Mapping[str, Json] | None = None
     final: bool = False
     exceptions: tuple[str, ...] = ()
+    veto: bool = False
 
 
 class Levers(Protocol):

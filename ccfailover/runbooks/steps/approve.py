@@ -14,7 +14,8 @@ class Approve(Step):
     """Waits for `approval.given`, bound to the plan's hash, by `people` different persons.
 
     `on_timeout`: refuse (the run is aborted), escalate (it pauses and notifies), proceed (it
-    goes on, as an exception that every report shows).
+    goes on, as an exception that every report shows). Who declines has answered: then the run
+    never goes on by itself.
     """
 
     kind = "approve"
@@ -54,7 +55,7 @@ class Approve(Step):
                 continue
             if record.kind == "approval.declined":
                 return Observed(Truth.NO, f"declined by {name}: {record.data.get('reason', '')}",
-                                final=True)
+                                final=True, veto=True)
             if (record.kind == "approval.given" and name != requester
                     and (members is None or name in members)):
                 given.add(name)
