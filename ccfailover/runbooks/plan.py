@@ -167,7 +167,8 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
         runbook=request.runbook, subject=request.subject, mode=request.mode,
         policy_name=policy.name, policy_sha256=policy.sha256, reason=request.reason,
         before=ends["before"], branches=kept, after=ends["after"],
-        scopes=_scopes(policy, queues, kept), shares_before=before, shares_after=after,
+        scopes=_scopes(policy, queues, kept, request.mode), shares_before=before,
+        shares_after=after,
         findings=tuple(findings), cost_per_hour=str(cost), overrides=dict(request.overrides),
         supersedes=request.supersedes,
         basis={"request": request.to_json(), "states": _states(policy, queues, world),
@@ -196,13 +197,16 @@ def _number(branch: str, steps: Sequence[StepSpec]) -> tuple[StepSpec, ...]:
                  for number, step in enumerate(steps, 1))
 
 
-def _scopes(policy: Policy, queues: Sequence[Queue], branches: Sequence[Branch]) -> tuple[str, ...]:
+def _scopes(policy: Policy, queues: Sequence[Queue], branches: Sequence[Branch],
+            mode: Mode) -> tuple[str, ...]:
     """Every lever, and every queue that one of these levers carries."""
     levers = {step.lever for branch in branches for step in branch.steps if step.lever}
     names = {queue.name for queue in queues if any(b.name == queue.name for b in branches)}
     for queue in policy.queues.values():
         if any(lever and lever.lever in levers for lever in (queue.route, queue.intake)):
             names.add(queue.name)
+    if mode is Mode.SHADOW:
+        return ()  # it writes nothing, so it must stand in nobody's way
     return tuple(sorted({*(f"lever:{lever}" for lever in levers),
                          *(f"queue:{name}" for name in names)}))
 
@@ -252,7 +256,9 @@ def changed(policy: Policy, made: Plan, now: Plan) -> list[str]:
         ):
             if old != new:
                 out.append(f"{queue} {text} {_show(new)}; when the plan was made: {_show(old)}")
-    if not out and made.hash != now.hash:
+    # The states have been weighed above: a home that got worse is no other plan.
+    same = replace(made, basis={**made.basis, "states": today})
+    if not out and same.hash != now.hash:
         out.append("its steps are others now (another version of ccfailover or of the recipe)")
     return out
 
