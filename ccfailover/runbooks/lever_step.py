@@ -10,16 +10,22 @@ from ccfailover.model.health import State
 from ccfailover.model.plan import Json, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec, Policy
 from ccfailover.model.shares import Shares
+from ccfailover.planning.eligibility import KIND_OF, forbidden
 from ccfailover.providers import RouteState
 from ccfailover.runbooks.step import Binding, Observed, Step, Truth
 
 
-def lever_of(policy: Policy, queue: str, role: str) -> LeverSpec:
-    """The lever that the policy in force names. Raises Rejected when it names none any more."""
+def lever_of(policy: Policy, queue: str, role: str, leased: str | None = None) -> LeverSpec:
+    """The lever that the policy in force names. Raises Rejected when it names none any more, or
+    another than the one that the run has `leased`."""
     lever = getattr(policy.queues.get(queue), role, None)
     if not isinstance(lever, LeverSpec):
         raise Rejected(f"the policy has no {role} for queue {queue} any more",
                        hint="put it back, or: ccfailover skip")
+    if leased is not None and lever.lever != leased:
+        raise Rejected(f"the policy's {role} for queue {queue} is {lever.lever} now; this run "
+                       f"holds {leased} and may touch no other", not_done="nothing was changed",
+                       hint="put it back; or abort the run and plan anew")
     return lever
 
 
@@ -91,7 +97,8 @@ class LeverStep(Step):
 
     @property
     def lever(self) -> LeverSpec:
-        return lever_of(self.ctx.policy, str(self.spec.params["queue"]), self.role)
+        return lever_of(self.ctx.policy, str(self.spec.params["queue"]), self.role,
+                        self.spec.lever)
 
     @property
     def to(self) -> Shares:
@@ -134,11 +141,24 @@ class LeverStep(Step):
                 "now: somebody else moved it", guard="concurrent_change",
                 hint="look who did, then `ccfailover resume` to set it all the same")
         for name in self._raised(current.shares, self.to):
+            self._refuse_forbidden(name)
             if self.ctx.site_state(name) == State.DOWN:
                 raise Refused(f"{name} is down: no more work goes there", guard="dead_site",
                               hint="roll back, or plan anew with another receiver")
         lever.shift(self.to, expected=current, key=self.ctx.key)
         return True
+
+    def _refuse_forbidden(self, name: str) -> None:
+        """Hard guards hold for the policy and the day on which a run acts, not only for those of
+        its plan: a licence may have ended, a queue been closed to outsourcing since."""
+        queue = self.ctx.policy.queues[str(self.spec.params["queue"])]
+        found = forbidden(self.ctx.policy, queue, self.ctx.policy.sites[name],
+                          kind=KIND_OF.get(self.ctx.plan.runbook, "failover"),
+                          at=self.ctx.runtime.now())
+        if found is not None:
+            raise Refused(found.sentence, guard=found.guard, where=self.spec.id,
+                          not_done=f"{self.lever.lever} was not changed",
+                          hint="roll back, or plan anew with another receiver")
 
     def undo_holds(self, snapshot: Json) -> Observed:
         state = self.ctx.levers.route_view(self.lever).read()

@@ -42,9 +42,10 @@ class HoldConsumers(Step):
     def lever(self) -> LeverSpec:
         queue = self.ctx.policy.queues.get(str(self.spec.params["queue"]))
         lever = queue.consumers.get(str(self.spec.params["site"])) if queue else None
-        if lever is None:
-            raise Rejected("the policy has no consumers gate for this step any more",
-                           where=self.spec.id)
+        if lever is None or lever.lever != self.spec.lever:
+            raise Rejected("the policy no longer has the consumers gate that this run holds, "
+                           f"{self.spec.lever}", where=self.spec.id,
+                           hint="put it back, or: ccfailover skip")
         return lever
 
     def snapshot(self) -> Json:
