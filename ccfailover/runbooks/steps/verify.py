@@ -74,6 +74,7 @@ class Verify(Step):
         problem, detail = self._read()
         if problem is not None:
             self._good = []
+            self._base: _Count | None = getattr(self, "_last", None)
             return Observed(Truth.NO, problem)
         self._good = [*row, detail]
         self._served_at = getattr(self, "_served_at", None) if row else None
@@ -86,9 +87,9 @@ class Verify(Step):
     def _read(self) -> tuple[str | None, str]:
         """(what is wrong or None, what was seen)."""
         params = self.spec.params
-        queue = self.ctx.policy.queues[str(params["queue"])]
         aim = Shares(params["shares"])
-        lever = lever_of(self.ctx.policy, queue.name, str(params["role"]))
+        lever = lever_of(self.ctx.policy, str(params["queue"]), str(params["role"]))
+        queue = self.ctx.policy.queues[str(params["queue"])]
         view = self.ctx.levers.route_view(lever)
         actual = view.read().shares
         if actual != aim:
@@ -113,7 +114,12 @@ class Verify(Step):
         self._last = now
         if last is None:
             return "first reading of the receivers' counts", ""
-        return self._judge(last, now, aim)
+        problem, said = self._judge(last, now, aim)
+        base = getattr(self, "_base", None) or last
+        if problem is None and base is not last:
+            # Where little arrives, one interval proves nothing: all since the first must do.
+            problem, said = self._judge(base, now, aim)
+        return problem, said
 
     def _judge(self, last: _Count, now: _Count, aim: Shares) -> tuple[str | None, str]:
         seconds = max(now.at - last.at, 1e-6)
@@ -131,4 +137,6 @@ class Verify(Step):
                 need = float(self.spec.params["minimum"]) * arrived * aim.of(name) / 100 - 1
             if got < need:
                 return f"{parts[-1]}, needs {max(need, 1):.0f}", ""
+            if not got:
+                parts[-1] += " (too few arrived to prove more)"
         return None, "; ".join(parts)
