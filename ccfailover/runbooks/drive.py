@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ccfailover.errors import Fenced, ProviderError, Refused, Rejected, StoreError
+from ccfailover.errors import (
+    Fenced,
+    PolicyError,
+    ProviderError,
+    Refused,
+    Rejected,
+    StateUnknown,
+    StoreError,
+    UsageError,
+)
 from ccfailover.model.health import Reading
 from ccfailover.model.journal import Actor, Lease, Record
 from ccfailover.model.plan import Json, Mode, StepSpec
@@ -26,6 +35,9 @@ from ccfailover.store import Store
 
 LEASE_SECONDS = 30.0
 """Time to live of a lease; the heartbeat renews it every third of that."""
+
+_OTHERS = (PolicyError, StateUnknown, UsageError)
+"""A secret that leads nowhere, a step kind that is not installed: one branch's trouble, too."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,7 @@ class Driver:
         try:
             kind = ("rollback.started" if back
                     else "run.resumed" if self._run.started_at else "run.started")
+            self._stop = self._stop or (kind == "run.started" and self._run.stop_requested)
             self._append(kind, {"context": context or {}})
             flow = engine.backward(self._run) if back else engine.forward(self._run)
             result = self._perform(flow)
@@ -189,14 +202,18 @@ class Driver:
     def _snapshot(self, spec: StepSpec) -> Snapped:
         try:
             return Snapped(self._step(spec).snapshot())
-        except (ProviderError, Refused) as error:
+        except StoreError:
+            raise
+        except (ProviderError, Refused, *_OTHERS) as error:
             return Snapped(error=str(error))
 
     def _holds(self, spec: StepSpec, snapshot: Json, undo: bool) -> Observed:
         try:
             step = self._step(spec)
             return step.undo_holds(snapshot) if undo else step.holds(snapshot)
-        except ProviderError as error:
+        except StoreError:
+            raise
+        except (ProviderError, *_OTHERS) as error:
             return Observed(Truth.UNKNOWN, f"cannot be read back: {error}")
         except Refused as error:
             return Observed(Truth.NO, str(error), final=True)
@@ -204,12 +221,12 @@ class Driver:
     def _apply(self, spec: StepSpec, snapshot: Json, undo: bool) -> Applied:
         if self._run.plan.mode is Mode.SHADOW:
             raise Refused("a shadow drill writes nothing", guard="drill", where=spec.id)
-        step = self._step(spec)
         try:
+            step = self._step(spec)
             finished = step.undo(snapshot) if undo else step.apply(snapshot)
         except (Fenced, StoreError):
             raise
-        except (Rejected, Refused) as error:
+        except (Rejected, Refused, *_OTHERS) as error:
             return Applied(error=str(error), permanent=True)
         except ProviderError as error:
             return Applied(error=str(error))
