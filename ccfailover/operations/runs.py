@@ -136,7 +136,8 @@ def abort(desk: Desk, prefix: str | None, *, reason: str) -> RunOutcome:
 def skip(desk: Desk, prefix: str | None, *, step: str | None, reason: str) -> Run:
     """Pass over a step that failed or is in doubt; the run goes on with `resume`.
 
-    Raises UsageError when the step is not one that stopped its branch.
+    Raises UsageError when the step is not one that stopped its branch, Refused for an approval:
+    whoever could skip it would approve their own request.
     """
     run = load(desk, prefix)
     _must_be_open(run)
@@ -149,6 +150,10 @@ def skip(desk: Desk, prefix: str | None, *, step: str | None, reason: str) -> Ru
         what = f"step {step!r} did not stop run {run.id}" if step else "which step?"
         raise UsageError(what, not_done="nothing was skipped",
                          hint=f"one of: {', '.join(candidates) or 'none'}")
+    if chosen in run.steps and run.steps[chosen].spec.kind == "approve":
+        raise Refused(f"{chosen} waits for other people's approval: that cannot be skipped",
+                      guard="approval", not_done="nothing was skipped",
+                      hint=f"somebody else: ccfailover approve {run.id}; or abort it")
     lease = _take(desk, run)
     desk.store.append(f"run:{run.id}", "step.skipped", {"step": chosen, "reason": reason},
                       actor=str(desk.actor), lease=lease)
@@ -218,7 +223,16 @@ def _must_be_open(run: Run) -> None:
 def _take(desk: Desk, run: Run) -> Lease:
     """The run's lease, waiting one lease time where its former holder may still be at work."""
     lease, maybe_alive = desk.store.acquire(run.id, actor=desk.actor, ttl=LEASE_SECONDS)
-    return _outwait(desk, lease) if maybe_alive else lease
+    if not maybe_alive:
+        return lease
+    lease = _outwait(desk, lease)
+    if any(record.kind == "stop.requested" and record.seq > run.head[0]
+           for record in desk.store.read(f"run:{run.id}")):
+        _give_back(desk, run, lease)
+        raise Refused(f"run {run.id} was asked to stop while its last holder was waited out",
+                      guard="stop", not_done="nothing was done",
+                      hint=f"ccfailover runs show {run.id}, then resume {run.id} if you mean it")
+    return lease
 
 
 def _may_be_at_work(desk: Desk, run_id: str) -> bool:
