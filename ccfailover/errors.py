@@ -117,8 +117,17 @@ class Problem:
 
     def __str__(self) -> str:
         kind = "" if self.is_error else f"{self.severity}: "
-        tail = f" ({self.hint})" if self.hint else ""
-        return f"{self.file}:{self.line}:{self.column}: {kind}{self.message}{tail}"
+        return f"{self.place}: {kind}{self.told}"
+
+    @property
+    def told(self) -> str:
+        """The message with its hint."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    @property
+    def place(self) -> str:
+        """`file:line:col`; a secret's reference, say, has no lines."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     def to_json(self) -> dict[str, str | int | None]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -133,15 +142,16 @@ class PolicyError(CcfError):
         errors = [p for p in problems if p.is_error]
         first = errors[0] if errors else None
         super().__init__(
-            f"{len(errors)} problem{'s' if len(errors) != 1 else ''} in the policy",
-            where=f"{first.file}:{first.line}:{first.column}" if first else None,
+            errors[0].told if len(errors) == 1 else f"{len(errors)} problems in the policy",
+            where=first.place if first else None,
             not_done=not_done,
             hint="correct them, then run: ccfailover validate",
         )
         self.problems = problems
 
     def lines(self) -> list[str]:
-        return [*(str(p) for p in self.problems), *super().lines()]
+        only = len([p for p in self.problems if p.is_error]) == 1
+        return [*(str(p) for p in self.problems if not (only and p.is_error)), *super().lines()]
 
     def to_json(self) -> dict[str, str | int | None]:
         shown = super().to_json()

@@ -41,10 +41,13 @@ class Prepared:
         """Idle because all is as it should be, not because it cannot be: what must leave a site
         has left it, what is to return has returned, home serves what it has."""
         plan = self.plan
+        quiet = all(finding.level == "info" for finding in plan.findings)
+        if self.idle and plan.runbook == "overflow":
+            return quiet
         if not self.idle or plan.shares_before != plan.shares_after:
             return False
-        if plan.runbook in ("failback", "overflow"):
-            return not any(finding.level != "info" for finding in plan.findings)
+        if plan.runbook == "failback":
+            return quiet
         return not any(shares.get(plan.subject) for shares in plan.shares_after.values())
 
 

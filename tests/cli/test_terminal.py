@@ -17,6 +17,13 @@ pytestmark = pytest.mark.server("roto-server")
 
 PROGRAM = [sys.executable, "-m", "ccfailover"]
 
+OWN_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that ^C is a signal
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
 
 def environment(world: World) -> dict[str, str]:
     return {**os.environ, **world.environment, "TERM": "xterm", "COLUMNS": "100"}
@@ -25,9 +32,9 @@ def environment(world: World) -> dict[str, str]:
 def at_terminal(world: World, words: list[str], typed: bytes) -> tuple[int, str]:
     """Run with a terminal of its own, type once the question is there; code and screen."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([*PROGRAM, *words], stdin=theirs, stdout=theirs, stderr=theirs,
-                               env=environment(world), start_new_session=True,
-                               preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWN_TERMINAL, "-m", "ccfailover", *words], stdin=theirs,
+        stdout=theirs, stderr=theirs, env=environment(world))
     os.close(theirs)
     seen, end = b"", time.monotonic() + 40
     while time.monotonic() < end:

@@ -124,6 +124,19 @@ def test_nothing_to_do_is_done(world: World) -> None:
     assert world.ok("runs", "list", "--json").json == runs
 
 
+def test_an_overflow_of_a_queue_that_home_can_serve_is_nothing_to_do(world: World) -> None:
+    """Exit 0: the surplus is nought."""
+    assert "nothing to do" in world.ok("overflow", "loan_calls", "--reason", "peak").out
+    assert world.ok("runs", "list", "--json").json == []
+
+
+def test_a_missing_secret_is_named_where_it_matters(world: World) -> None:
+    """`providers test` says which reference leads nowhere, and nothing of a policy's line 0."""
+    world.edit(f"file:{world.centre.token_file}", "env:NO_SUCH_SECRET")
+    said = world.say("providers", "test")
+    assert said.code == 9 and "NO_SUCH_SECRET" in said.out and ":0:0" not in said.out
+
+
 def test_a_queue_that_cannot_move_is_not_nothing_to_do(world: World) -> None:
     """Exit 4: the work is still at the dead site, and the only backup is closed."""
     world.edit("    kind: outsourced\n", '    kind: outsourced\n    hours: "Feb 29 00:00-00:01"\n')
