@@ -22,10 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from results import ROOT, machine, ratio, rows, write
-
-sys.path.insert(0, str(ROOT))
-
+from benchmarks.results import machine, ratio, rows, write
 from ccfailover.model.journal import Actor
 from ccfailover.model.plan import Branch, Mode, Plan
 from ccfailover.model.policy import LeverSpec, ProviderSpec, Queue, Site

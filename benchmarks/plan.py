@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from results import machine, rows, write
 
+from benchmarks.results import machine, rows, write
 from ccfailover.model.health import Assessment, QueueView, State, World
 from ccfailover.model.policy import Policy
 from ccfailover.operations.desk import Desk

@@ -23,8 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from results import machine, ratio, rows, write
-
+from benchmarks.results import machine, ratio, rows, write
 from ccfailover.health import ProbeJob, poller
 from ccfailover.health.probes.http import HttpProbe
 from ccfailover.model.health import Outcome, Target

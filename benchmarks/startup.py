@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from results import ROOT, machine, write
+from benchmarks.results import ROOT, machine, write
 
 WARM_UP = 2
 

@@ -26,9 +26,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import startup
-from results import ROOT, machine, ratio, rows, write
-
+from benchmarks import startup
+from benchmarks.results import ROOT, machine, ratio, rows, write
 from ccfailover.model.health import Outcome, Reading
 from ccfailover.model.journal import Actor
 from ccfailover.model.plan import Branch, Json, Mode, Plan, StepSpec

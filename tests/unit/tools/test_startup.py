@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import startup
+from benchmarks import results, startup
 from benchmarks.startup import Command, Timing
 
 BARE = Command("bare", [sys.executable, "-I", "-S", "-c", "pass"])
@@ -33,7 +33,7 @@ def test_a_command_that_fails_is_not_given_a_time() -> None:
     broken = Command("broken", ["/bin/sh", "-c", "echo no such module >&2; exit 7"])
     missing = Command("missing", ["/nonexistent/program"])
     timings = startup.measure([BARE, broken, missing], ENV, rounds=1)
-    text = startup.table(timings, 1)
+    text = startup.table(timings, 1, "here")
     assert "not measured: exit 7: no such module" in text
     assert "not measured: No such file or directory" in text
     assert any("broken: exit 7" in line for line in startup.verdicts(timings))
@@ -71,11 +71,11 @@ def test_a_missed_bar_and_a_faster_peer_are_told() -> None:
 def test_the_table_replaces_the_former_one_only(tmp_path: Path) -> None:
     """Text around the markers stays; writing twice leaves one table."""
     page = tmp_path / "RESULTS.md"
-    page.write_text(f"head\n{startup.BEGIN}\nold\n{startup.END}\ntail\n", encoding="utf-8")
-    startup.write("new", page)
-    startup.write("newer", page)
+    page.write_text("head\n<!-- x:begin -->\nold\n<!-- x:end -->\ntail\n", encoding="utf-8")
+    results.write("x", "new", page)
+    results.write("x", "newer", page)
     text = page.read_text(encoding="utf-8")
-    assert text == f"head\n{startup.BEGIN}\nnewer\n{startup.END}\ntail\n"
+    assert text == "head\n<!-- x:begin -->\nnewer\n<!-- x:end -->\ntail\n"
 
 
 def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
@@ -83,14 +83,17 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "RESULTS.md"
     page.write_text("nothing here\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="markers"):
-        startup.write("new", page)
+        results.write("x", "new", page)
     assert page.read_text(encoding="utf-8") == "nothing here\n"
 
 
 def test_the_results_page_has_its_markers() -> None:
-    """`make bench` has somewhere to write."""
-    text = startup.RESULTS.read_text(encoding="utf-8")
-    assert text.index(startup.BEGIN) < text.index(startup.END)
+    """Every benchmark that `make bench` runs has somewhere to write."""
+    text = results.RESULTS.read_text(encoding="utf-8")
+    programs = {path.stem for path in results.RESULTS.parent.glob("*.py")} - {"results"}
+    assert programs >= {"startup", "poll", "move", "step", "plan"}
+    for name in programs:
+        assert text.index(f"<!-- {name}:begin -->") < text.index(f"<!-- {name}:end -->")
 
 
 @pytest.mark.slow
