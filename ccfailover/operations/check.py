@@ -154,7 +154,10 @@ def decision_facts(decision: Decision) -> dict[str, Any]:
 
 
 def answered(desk: Desk, trigger: str, run: str) -> None:
-    """Note which run came of a trigger; another check that was faster has its way."""
-    before = desk.store.trigger_states().get(trigger)
-    if before is not None:
-        desk.store.save_trigger_state(replace(before, run=run), expected=before)
+    """Note which run came of a trigger. An overlapping check may write between our look and our
+    write: then look again, or the trigger would go on asking for what was done."""
+    for _ in range(20):
+        before = desk.store.trigger_states().get(trigger)
+        if before is None or desk.store.save_trigger_state(replace(before, run=run),
+                                                           expected=before):
+            return

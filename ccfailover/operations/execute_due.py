@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ccfailover.errors import CcfError, LeaseHeld, Refused
+from ccfailover.errors import CcfError, Fenced, LeaseHeld, Refused, UsageError
 from ccfailover.model.health import Decision
 from ccfailover.operations import runs
 from ccfailover.operations.check import answered, decide
@@ -29,14 +29,18 @@ def execute_due(desk: Desk) -> list[Executed]:
 
     What a decision rests on is looked at again before anything is moved.
     """
-    done = []
-    world = look(desk)
-    for decision in decide(desk, world, record=True):
-        if decision.action != "execute" or decision.blockers:
-            continue
-        done.append(_execute(desk, decision))
-        world = look(desk)
-    return done
+    done: list[Executed] = []
+    tried: set[str] = set()
+    # A run may take long. What was due before it may have been answered, cleared, or switched
+    # off by a person since, so that after each one everything is decided anew.
+    while True:
+        due = [decision for decision in decide(desk, look(desk), record=True)
+               if decision.action == "execute" and not decision.blockers
+               and decision.trigger not in tried]
+        if not due:
+            return done
+        tried.add(due[0].trigger)
+        done.append(_execute(desk, due[0]))
 
 
 def _execute(desk: Desk, decision: Decision) -> Executed:
@@ -46,9 +50,14 @@ def _execute(desk: Desk, decision: Decision) -> Executed:
     )
     try:
         prepared = prepare(desk, request)
-        outcome = runs.start(desk, prepared, confirmed=f"policy: trigger {decision.trigger} "
-                                                       "is automatic")
-    except (Refused, LeaseHeld) as error:
+        # Answered before its first step: were we killed in the middle, the run must not be started
+        # again by itself once a person has rolled it back.
+        outcome = runs.start(
+            desk, prepared, confirmed=f"policy: trigger {decision.trigger} is automatic",
+            on_driver=lambda driver: answered(desk, decision.trigger, driver.run_id))
+    except Fenced:
+        raise  # it had begun, and somebody took it over
+    except (Refused, LeaseHeld, UsageError) as error:
         nothing = isinstance(error, Refused) and error.guard == "nothing_to_do"
         if nothing:
             answered(desk, decision.trigger, "nothing to do")
@@ -57,5 +66,4 @@ def _execute(desk: Desk, decision: Decision) -> Executed:
                               {"trigger": decision.trigger, "why": str(error)},
                               actor=str(desk.actor))
         return Executed(decision, None, error)
-    answered(desk, decision.trigger, outcome.run.id)
     return Executed(decision, outcome, None)

@@ -86,6 +86,10 @@ class Driver:
         self._lost: Fenced | None = None
         self._beating = threading.Event()
 
+    @property
+    def run_id(self) -> str:
+        return self._run.id
+
     def stop(self) -> None:
         """Ask the run to stop at its next safe point; safe to call from a signal handler."""
         self._stop = True

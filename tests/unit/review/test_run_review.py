@@ -232,6 +232,6 @@ def test_one_process_table_is_not_another() -> None:
     share its boot, and neither may take the other's holder for dead."""
     mine = holder.this_process("kim").to_json()
     assert holder.alive(mine) is True
-    elsewhere = {**mine, "boot": mine["boot"].replace("pid:[", "pid:[9"), "pid": 2**22 + 1}
+    elsewhere = {**mine, "boot": str(mine["boot"]).replace("pid:[", "pid:[9"), "pid": 2**22 + 1}
     assert elsewhere["boot"] != mine["boot"]
     assert holder.alive(elsewhere) is None
