@@ -280,7 +280,7 @@ def _queue_view(
 ) -> QueueView:
     """The last reading of each lever, if it is good and fresh. No hysteresis: these are facts."""
     seen: dict[str, Reading] = {}
-    for job in lever_jobs(queue):
+    for job in lever_jobs(policy, queue):
         history = histories.get(job.spec.key)
         if history is not None and history.last.outcome is Outcome.GOOD \
                 and not is_stale(policy, job.spec, history.last.at, now):

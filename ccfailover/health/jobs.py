@@ -10,7 +10,7 @@ from ccfailover.model.policy import LeverSpec, Policy, ProbeSpec, Queue
 from ccfailover.runtime import SECOND
 
 EVERY = 30.0
-"""Seconds between two looks at a route or backlog."""
+"""Seconds between two looks at a route or backlog, at most; less where home's own probes are."""
 TIMEOUT = 5.0
 SLACK = 0.1
 """A probe is due this part of its interval early (at most a second): cron is never punctual."""
@@ -39,21 +39,23 @@ def all_jobs(policy: Policy) -> Iterator[ProbeJob]:
     for queue in policy.queues.values():
         for spec in queue.probes:
             yield ProbeJob(Target("queue", queue.name, spec.key), spec)
-        yield from lever_jobs(queue)
+        yield from lever_jobs(policy, queue)
 
 
-def lever_jobs(queue: Queue) -> Iterator[ProbeJob]:
-    """The implicit ones: route, intake and every backlog."""
+def lever_jobs(policy: Policy, queue: Queue) -> Iterator[ProbeJob]:
+    """The implicit ones: route, intake and every backlog, as often as home itself is looked at."""
+    home = policy.sites[queue.home]
+    every = min([EVERY, *(probe.every for probe in home.probes)])
     if queue.route is not None:
-        yield _implicit(queue, route_key(queue.name), "route", queue.route)
+        yield _implicit(queue, route_key(queue.name), "route", queue.route, every)
     if queue.intake is not None:
-        yield _implicit(queue, intake_key(queue.name), "route", queue.intake)
+        yield _implicit(queue, intake_key(queue.name), "route", queue.intake, every)
     for site, lever in queue.backlogs.items():
-        yield _implicit(queue, backlog_key(queue.name, site), "backlog", lever)
+        yield _implicit(queue, backlog_key(queue.name, site), "backlog", lever, every)
 
 
-def _implicit(queue: Queue, key: str, kind: str, lever: LeverSpec) -> ProbeJob:
-    spec = ProbeSpec(key, kind, EVERY, TIMEOUT, 3, 1, lever.provider, {"lever": lever})
+def _implicit(queue: Queue, key: str, kind: str, lever: LeverSpec, every: float) -> ProbeJob:
+    spec = ProbeSpec(key, kind, every, TIMEOUT, 3, 1, lever.provider, {"lever": lever})
     return ProbeJob(Target("queue", queue.name, key), spec)
 
 

@@ -247,6 +247,8 @@ def _step(step: StepRecord, record: Record) -> StepRecord:
         case "step.rehearsed":
             return replace(step, status=StepStatus.REHEARSED, truth=data.get("truth", ""),
                            ended_at=record.at, reason=data.get("detail", ""),
+                           exceptions=(f"not rehearsed: {data['unreadable']}",)
+                           if data.get("unreadable") else (),
                            started_at=step.started_at or record.at)
         case "step.failed":
             return replace(step, status=StepStatus.FAILED, truth=data.get("truth", ""),
