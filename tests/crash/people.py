@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import traceback
 from collections.abc import Callable
@@ -14,6 +15,17 @@ from typing import Any
 from ccfailover.errors import CcfError
 from ccfailover.operations.desk import Desk
 from ccfailover.wiring.assemble import assemble
+
+
+PATIENCE = 20.0
+"""Seconds after which a test that waits for somebody fails instead of hanging."""
+
+
+def hear(handle: int, most: int = 100) -> bytes:
+    """What comes out of a pipe; an AssertionError when nobody says anything."""
+    ready, _, _ = select.select([handle], [], [], PATIENCE)
+    assert ready, "nobody came"
+    return os.read(handle, most)
 
 
 @dataclass(frozen=True)
@@ -35,13 +47,12 @@ class Gate:
     def arrive(self) -> None:
         """In a child: say so, and wait until everybody is let go."""
         os.write(self._say_here, b".")
-        while not os.read(self._wait_go, 1):
-            pass
+        hear(self._wait_go, 1)
 
     def gather(self, count: int) -> None:
         got = 0
         while got < count:
-            got += len(os.read(self.here, count - got))
+            got += len(hear(self.here, count - got))
 
     def release(self, count: int) -> None:
         os.write(self.go, b"." * count)
@@ -49,6 +60,24 @@ class Gate:
     def close(self) -> None:
         for handle in (self.here, self._say_here, self._wait_go, self.go):
             os.close(handle)
+
+
+def _silence() -> None:
+    """A forked child must not hold the test runner's own output open."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for handle in (0, 1, 2):
+        os.dup2(nowhere, handle)
+
+
+LIVING: dict[int, Person] = {}
+"""Whoever has not been heard to the end; a test's fixture ends them."""
+
+
+def end_everybody() -> None:
+    for pid in list(LIVING):
+        LIVING.pop(pid)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 class Person:
@@ -60,6 +89,7 @@ class Person:
         self.pid = os.fork()
         if self.pid == 0:
             os.close(read)
+            _silence()
             told: dict[str, Any] = {"code": 99, "text": ""}
             try:
                 told["code"] = job()
@@ -73,13 +103,15 @@ class Person:
                 os._exit(0)
         os.close(write)
         self._from = read
+        LIVING[self.pid] = self
 
     def tell(self) -> Told:
         """Wait for its end. A killed one told nothing: its code is the negative signal."""
         parts = []
-        while part := os.read(self._from, 65_536):
+        while part := hear(self._from, 65_536):
             parts.append(part)
         os.close(self._from)
+        LIVING.pop(self.pid)
         _, status = os.waitpid(self.pid, 0)
         if not parts:
             return Told(self.pid, os.waitstatus_to_exitcode(status), "")
