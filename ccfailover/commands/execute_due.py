@@ -17,11 +17,11 @@ def command(policy: str | None, as_json: bool) -> None:
     A trigger with `mode: automatic` whose condition held long enough is run here, not in
     `check`. What it rests on is looked at again first. Also delivers waiting messages.
     """
-    from ccfailover.operations.execute_due import execute_due
+    from ccfailover.operations.execute_due import execute_due, return_due
     from ccfailover.operations.outbox import deliver_waiting
 
     desk = desk_for(policy)
-    done = execute_due(desk)
+    done = [*return_due(desk), *execute_due(desk)]
     sent = deliver_waiting(desk)
     facts = [{
         "trigger": one.decision.trigger, "runbook": one.decision.runbook,

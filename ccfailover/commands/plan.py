@@ -31,6 +31,7 @@ Examples:
 @click.option("--queue", "queues", multiple=True, help="Only this queue; may be repeated.")
 @click.option("--to", multiple=True, metavar="SITE", help="Only to this site; may be repeated.")
 @click.option("--percent", type=click.IntRange(1, 100), help="For an overflow: this part.")
+@click.option("--until", metavar="TIME", help="For an overflow: return by itself then.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Save the plan, with its hash.")
 @click.option("--runsheet", is_flag=True, help="Print what a person would do by hand.")
 @reason_option
@@ -38,7 +39,7 @@ Examples:
 @policy_option
 @json_option
 def command(verb: str, subject: str, queues: tuple[str, ...], to: tuple[str, ...],
-            percent: int | None, out: str | None, runsheet: bool, reason: str,
+            percent: int | None, until: str | None, out: str | None, runsheet: bool, reason: str,
             override: tuple[str, ...], override_reason: str, supersede: str | None, yes: bool,
             wanted: str | None, policy: str | None, as_json: bool) -> None:
     """Show what a failover would do, and keep the plan under its hash.
@@ -56,7 +57,7 @@ def command(verb: str, subject: str, queues: tuple[str, ...], to: tuple[str, ...
     desk = desk_for(policy)
     prepared = prepare.prepare(desk, Request(
         runbook=VERBS.get(verb, verb), subject=subject, reason=reason or "planned ahead",
-        queues=queues, to=to, percent=percent,
+        queues=queues, to=to, percent=percent, until=until,
         overrides=overrides(override, override_reason), supersedes=supersede,
     ))
     prepare.save_plan(desk, prepared)
@@ -75,6 +76,7 @@ def command(verb: str, subject: str, queues: tuple[str, ...], to: tuple[str, ...
         if refusal is None:
             more = [*(f"--queue {name}" for name in queues), *(f"--to {site}" for site in to),
                     *([f"--percent {percent}"] if percent else []),
+                    *([f"--until {until}"] if until else []),
                     *(f"--override {name}" for name in override),
                     *(["--override-reason …"] if override else []),
                     *([f"--supersede {supersede}"] if supersede else [])]

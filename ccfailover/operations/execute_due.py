@@ -12,6 +12,8 @@ from ccfailover.operations.check import answered, decide
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.look import look
 from ccfailover.operations.prepare import prepare
+from ccfailover.operations.status import automation
+from ccfailover.operations.until import over
 from ccfailover.runbooks.plan import Request
 
 
@@ -43,9 +45,16 @@ def execute_due(desk: Desk) -> list[Executed]:
         done.append(_execute(desk, due[0]))
 
 
-def _execute(desk: Desk, decision: Decision) -> Executed:
+def return_due(desk: Desk) -> list[Executed]:
+    """Bring back the timed overflows that are over, unless automation is off."""
+    if automation(desk)["off_until"] is not None:
+        return []
+    return [_execute(desk, decision, queues=(queue,)) for decision, queue in list(over(desk))]
+
+
+def _execute(desk: Desk, decision: Decision, queues: tuple[str, ...] = ()) -> Executed:
     request = Request(
-        runbook=decision.runbook, subject=decision.subject, automatic=True,
+        runbook=decision.runbook, subject=decision.subject, automatic=True, queues=queues,
         reason=f"trigger {decision.trigger}: {'; '.join(decision.reasons)}"[:500],
     )
     try:

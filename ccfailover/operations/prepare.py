@@ -11,6 +11,7 @@ from ccfailover.model.health import World
 from ccfailover.model.plan import Mode, Plan
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.look import look
+from ccfailover.operations.until import instant
 from ccfailover.runbooks import recipe
 from ccfailover.runbooks.plan import Circumstances, Request, changed, make_plan
 from ccfailover.runbooks.run import Run, StepStatus, fold
@@ -56,6 +57,9 @@ def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prep
     if not request.reason.strip() and request.mode is Mode.REAL:
         raise UsageError("a reason is needed", not_done="nothing was planned",
                          hint='--reason "INC-42 power"')
+    if request.until is not None:
+        request = replace(request, until=instant(request.until, desk.policy.timezone,
+                                                 desk.runtime.now()))
     if request.supersedes is not None:
         request = replace(request, supersedes=desk.store.find_run(request.supersedes))
     seen = world or look(desk)
