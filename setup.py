@@ -39,6 +39,9 @@ RUNTIME = [
     "tenacity>=9.0,<10",
 ]
 
+# The store for teams and many machines; imported only when the policy names such a store.
+POSTGRES = ["psycopg[binary]>=3.2,<4"]
+
 DEMO = ["roto-aws>=0.10,<0.11"]
 
 TEST = [
@@ -50,6 +53,7 @@ TEST = [
 
 DEV = [
     *DEMO,
+    *POSTGRES,
     *TEST,
     "boto3-stubs[sqs]>=1.34,<2",
     "import-linter>=2.4,<3",
@@ -90,7 +94,10 @@ setup(
         "ccfailover.operations": ["templates/*"],
     },
     install_requires=RUNTIME,
-    extras_require={"demo": DEMO, "test": [*DEMO, *TEST], "dev": DEV, "bench": BENCH},
+    extras_require={
+        "postgres": POSTGRES, "demo": DEMO, "test": [*DEMO, *POSTGRES, *TEST], "dev": DEV,
+        "bench": BENCH,
+    },
     entry_points={
         "console_scripts": ["ccfailover = ccfailover.commands:main"],
         # Kinds from other distributions are found in the groups `ccfailover.providers`,

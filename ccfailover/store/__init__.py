@@ -1,7 +1,8 @@
 """What survives a crash: journal, runs and leases, observations, ledger, outbox, facts.
 
 Every write is one transaction that is on disk when the call returns. `Store` is made of one
-part per table family over one `Database`; nothing outside this package knows about SQL.
+part per table family over one `Database` (SQLite or PostgreSQL); nothing outside this package
+knows about SQL.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 from ccfailover.runtime import Runtime
 from ccfailover.store.chain import GENESIS
 from ccfailover.store.db import Database
-from ccfailover.store.files import path_of
 from ccfailover.store.holder import this_process
 from ccfailover.store.journal import Journal
 from ccfailover.store.leases import Leases
 from ccfailover.store.ledger import Ledger
+from ccfailover.store.migrations import LATEST
 from ccfailover.store.observations import Observations
 from ccfailover.store.outbox import Facts, Outbox, OutboxMessage
 
@@ -27,19 +28,37 @@ class Store(Journal, Leases, Observations, Ledger, Outbox, Facts):
         self._db = database
         self.path = database.path
 
+    def now(self) -> int:
+        """The instant by the clock that leases go by (the server's, where there is one), µs."""
+        return self._db.now()
+
+    @property
+    def schema(self) -> tuple[int, int]:
+        """The schema's number as this opening found it (0: empty), and as it is now."""
+        return self._db.schema_before, LATEST
+
     def close(self) -> None:
         """Idempotent."""
         self._db.close()
 
 
 def open_store(
-    location: str, runtime: Runtime, *, create: bool = True, busy_timeout: float = 10.0
+    location: str, runtime: Runtime, *, create: bool = True, busy_timeout: float = 10.0,
+    upgrade: bool = False,
 ) -> Store:
-    """Open `sqlite:///abs/path`, a plain path or `:memory:`.
+    """Open `sqlite:///abs/path`, a plain path, `:memory:` or `postgresql://…`.
 
-    `create`: make the missing file (mode 0600), its directory (0700) and its tables. Waits up
-    to `busy_timeout` seconds for another process's write. Raises StoreError.
+    `create`: make what is missing: the file (mode 0600), its directory (0700), the tables. Waits
+    up to `busy_timeout` seconds for another process's write to a file. A file of an older schema
+    is brought up to date; a database that other machines may be using only with `upgrade`.
+    Raises StoreError, whose text never holds a password.
     """
-    return Store(
-        Database(path_of(location), runtime, create=create, busy_timeout=busy_timeout)
-    )
+    if location.startswith(("postgresql://", "postgres://")):
+        from ccfailover.store.postgres import PostgresDatabase
+
+        return Store(PostgresDatabase(location, runtime, create=create, upgrade=upgrade))
+    from ccfailover.store.files import path_of
+    from ccfailover.store.sqlite import SqliteDatabase
+
+    return Store(SqliteDatabase(
+        path_of(location), runtime, create=create, busy_timeout=busy_timeout))

@@ -13,7 +13,7 @@ from typing import Any
 from ccfailover.errors import CcfError, UsageError
 from ccfailover.model.journal import Lease, Record
 from ccfailover.store import chain
-from ccfailover.store.db import Database, Transaction
+from ccfailover.store.db import Database, Transaction, one_write
 from ccfailover.store.leases import require_fence
 from ccfailover.store.record import HEAD, insert
 
@@ -25,6 +25,7 @@ class Journal:
 
     _db: Database
 
+    @one_write
     def append(
         self, stream: str, kind: str, data: Mapping[str, Any], *, actor: str,
         lease: Lease | None = None,
@@ -35,7 +36,7 @@ class Journal:
         its full time; else Fenced, and nothing is written. Raises UsageError when the run has
         ended (its journal is closed), StoreError when the store cannot be written.
         """
-        with self._db.transaction(f"journal {kind} in {stream}") as tx:
+        with self._db.transaction(f"journal {kind} in {stream}", on=stream) as tx:
             if lease is not None:
                 if stream not in (chain.AUTOMATION, chain.run_stream(lease.run)):
                     raise CcfError(f"the lease of run {lease.run} is not for stream {stream}")

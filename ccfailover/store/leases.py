@@ -16,7 +16,7 @@ from ccfailover.errors import CcfError, Fenced, LeaseHeld, UsageError
 from ccfailover.model.journal import Actor, Lease, Record
 from ccfailover.runtime import SECOND
 from ccfailover.store import chain, holder
-from ccfailover.store.db import Database, Transaction
+from ccfailover.store.db import Database, Transaction, one_write
 from ccfailover.store.record import head_in, insert
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Leases:
 
     _db: Database
 
+    @one_write
     def create_run(
         self, plan: Plan, *, actor: Actor, ttl: float, supersedes: str | None = None
     ) -> tuple[str, Lease]:
@@ -74,6 +75,7 @@ class Leases:
             )
             return run, Lease(run, fence, scopes, actor.to_json(), tx.now, expires)
 
+    @one_write
     def acquire(self, run: str, *, actor: Actor, ttl: float) -> tuple[Lease, bool]:
         """Take an unfinished run up again (resume, rollback, abort), with a higher fence.
 
@@ -104,16 +106,18 @@ class Leases:
             _take(tx, run, scopes)
             return Lease(run, fence, scopes, actor.to_json(), tx.now, expires), doubtful
 
+    @one_write
     def renew(self, lease: Lease, ttl: float) -> Lease:
         """The same lease, `ttl` seconds from now. Raises Fenced."""
-        with self._db.transaction(f"renew the lease of run {lease.run}") as tx:
+        with self._db.transaction(f"renew the lease of run {lease.run}", on=_own(lease)) as tx:
             expires = require_fence(tx, lease, ttl=int(ttl * SECOND),
                                     not_done="the lease was not renewed")
             return replace(lease, expires_at=expires)
 
+    @one_write
     def check_fence(self, lease: Lease, needs: float) -> None:
         """Renew; then raise Fenced unless at least `needs` seconds are left."""
-        with self._db.transaction(f"check the lease of run {lease.run}") as tx:
+        with self._db.transaction(f"check the lease of run {lease.run}", on=_own(lease)) as tx:
             expires = require_fence(tx, lease, not_done="the next step was not begun")
             if expires - tx.now < int(needs * SECOND):
                 raise Fenced(
@@ -133,6 +137,7 @@ class Leases:
         """True: the holder's process runs. False: provably gone. None: cannot be told here."""
         return holder.alive(lease.holder)
 
+    @one_write
     def release(self, lease: Lease) -> None:
         """Give the scopes back without ending the run. Raises Fenced when they are not ours."""
         with self._db.transaction(f"release the lease of run {lease.run}") as tx:
@@ -141,12 +146,13 @@ class Leases:
             tx.execute("UPDATE run SET holder = NULL, expires_at = :now WHERE id = :run",
                        {"run": lease.run, "now": tx.now})
 
+    @one_write
     def lapse(self, lease: Lease) -> None:
         """Let go of an unfinished run: it keeps its scopes, and anyone may take it up at once.
 
         Raises Fenced when the lease is not ours any more.
         """
-        with self._db.transaction(f"let go of run {lease.run}") as tx:
+        with self._db.transaction(f"let go of run {lease.run}", on=_own(lease)) as tx:
             require_fence(tx, lease, not_done="nothing was let go")
             tx.execute("UPDATE run SET holder = NULL, expires_at = :now WHERE id = :run",
                        {"run": lease.run, "now": tx.now})
@@ -170,6 +176,7 @@ class Leases:
             found[run] = replace(lease, scopes=lease.scopes + added)
         return list(found.values())
 
+    @one_write
     def end_run(
         self, lease: Lease, kind: str, data: Mapping[str, Any], *, actor: str
     ) -> Record:
@@ -216,6 +223,11 @@ class Leases:
         raise UsageError(f"there is no run {shown!r}", where=self._db.path,
                          not_done="nothing was done",
                          hint=f"runs: {_some(ids)}" if ids else "no run was ever started here")
+
+
+def _own(lease: Lease) -> str:
+    """What a write is `on` that touches nothing but this run."""
+    return chain.run_stream(lease.run)
 
 
 def require_fence(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ccfailover.model.journal import Lease
-from ccfailover.store.db import Database, Row
+from ccfailover.store.db import Database, Row, one_write
 from ccfailover.store.leases import require_fence
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ _NAMES = ("run", "step", "item_id", "queue", "source", "target", "state", "at", 
           "message_id", "handle", "submitted", "hop", "possible_duplicate", "target_ref")
 _COLUMNS = ", ".join(_NAMES)
 _PAGE = 500
+
+_LEDGER = "ledger"
+"""One batch at a time: two that name the same items in another order would wait for each other."""
 
 _UPSERT = """
     INSERT INTO item (run, step, item_id, queue, source, target, state, at, reason, message_id,
@@ -45,6 +48,7 @@ class Ledger:
 
     _db: Database
 
+    @one_write
     def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None) -> None:
         """Write the present state of items, keyed (run, step, item_id), and one line of history
         each; all or none. A `possible_duplicate` that was ever true stays true.
@@ -52,7 +56,9 @@ class Ledger:
         With a lease, raises Fenced (and writes nothing) unless it is in force; renews it.
         """
         params = [_params(row) for row in rows]
-        with self._db.transaction(f"record {len(params)} items in the ledger") as tx:
+        with self._db.transaction(
+            f"record {len(params)} items in the ledger", on=_LEDGER
+        ) as tx:
             if lease is not None:
                 require_fence(tx, lease, not_done=f"{len(params)} items were not recorded")
             for each in params:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ccfailover.runtime import SECOND
-from ccfailover.store.db import Database
+from ccfailover.store.db import Database, one_write
 
 if TYPE_CHECKING:
     from ccfailover.model.health import ProbeHistory, Reading, TriggerState
+
+
+_OBSERVED = "observations"
 
 
 class Observations:
@@ -41,7 +44,11 @@ class Observations:
              "reading": canonical(_reading_json(item.last))}
             for item in histories
         ]
-        with self._db.transaction("store what the probes saw") as tx:
+        self._save_rows(rows, keep_readings)
+
+    @one_write
+    def _save_rows(self, rows: Sequence[Mapping[str, Any]], keep_readings: float) -> None:
+        with self._db.transaction("store what the probes saw", on=_OBSERVED) as tx:
             tx.many(
                 "INSERT INTO history (key, at, text) VALUES (:key, :at, :text) "
                 "ON CONFLICT (key) DO UPDATE SET at = excluded.at, text = excluded.text "
@@ -56,7 +63,7 @@ class Observations:
         """One probe's readings with `since <= at` (and `at <= until`), oldest first."""
         rows = self._db.query(
             "SELECT text FROM reading WHERE key = :key AND at >= :since "
-            "AND (:until IS NULL OR at <= :until) ORDER BY at",
+            "AND at <= coalesce(CAST(:until AS BIGINT), at) ORDER BY at",
             {"key": key, "since": since, "until": until})
         with self._db.readable():
             return [_reading(json.loads(row[0])) for row in rows]
@@ -69,6 +76,7 @@ class Observations:
         with self._db.readable():
             return {name: TriggerState(**json.loads(text)) for name, text in rows}
 
+    @one_write
     def save_trigger_state(self, state: TriggerState, *, expected: TriggerState | None) -> bool:
         """Store `state` if the stored one is still `expected` (None: there is none yet).
 
@@ -78,7 +86,9 @@ class Observations:
 
         params = {"name": state.name, "text": canonical(state.__dict__),
                   "expected": canonical(expected.__dict__) if expected else None}
-        with self._db.transaction(f"store the state of trigger {state.name}") as tx:
+        with self._db.transaction(
+            f"store the state of trigger {state.name}", on=_OBSERVED
+        ) as tx:
             if expected is None:
                 sql = ("INSERT INTO trigger_state (name, text) VALUES (:name, :text) "
                        "ON CONFLICT (name) DO NOTHING")

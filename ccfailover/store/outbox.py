@@ -8,8 +8,10 @@ from typing import Any
 
 from ccfailover.runtime import SECOND
 from ccfailover.store import chain
-from ccfailover.store.db import Database
+from ccfailover.store.db import Database, one_write
 from ccfailover.store.record import insert
+
+_OUTBOX = "outbox"
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ class Outbox:
 
     _db: Database
 
+    @one_write
     def enqueue(self, key: str, event: str, title: str, body: str) -> bool:
         """Keep a message until it is sent. False: one with this key was there already."""
-        with self._db.transaction(f"enqueue the message {key}") as tx:
+        with self._db.transaction(f"enqueue the message {key}", on=_OUTBOX) as tx:
             return tx.change(
                 "INSERT INTO outbox (key, event, title, body, at, attempts, last_error, "
                 "not_before) VALUES (:key, :event, :title, :body, :now, 0, '', :now) "
@@ -50,15 +53,17 @@ class Outbox:
             "ORDER BY id LIMIT :limit", {"limit": limit})
         return [OutboxMessage(*row) for row in rows]
 
+    @one_write
     def mark_sent(self, message_id: int) -> None:
-        with self._db.transaction(f"mark message {message_id} as sent") as tx:
+        with self._db.transaction(f"mark message {message_id} as sent", on=_OUTBOX) as tx:
             tx.execute("UPDATE outbox SET sent_at = :now, attempts = attempts + 1, "
                        "last_error = '' WHERE id = :id AND sent_at IS NULL",
                        {"id": message_id, "now": tx.now})
 
+    @one_write
     def mark_failed(self, message_id: int, error: str, *, retry_in: float) -> None:
         """`error` must not hold the address or credentials; `retry_in` is in seconds."""
-        with self._db.transaction(f"mark message {message_id} as failed") as tx:
+        with self._db.transaction(f"mark message {message_id} as failed", on=_OUTBOX) as tx:
             tx.execute("UPDATE outbox SET attempts = attempts + 1, last_error = :error, "
                        "not_before = :due WHERE id = :id AND sent_at IS NULL",
                        {"id": message_id, "error": error[:500],
@@ -80,11 +85,12 @@ class Facts:
         with self._db.readable():
             return json.loads(rows[0][0]) if rows else None
 
+    @one_write
     def set_fact(self, name: str, value: Any, *, actor: str) -> None:
         """Keep a small fact, and journal it as `fact.set` in `automation`; one write."""
         from ccfailover.model.plan import canonical
 
-        with self._db.transaction(f"keep the fact {name}") as tx:
+        with self._db.transaction(f"keep the fact {name}", on=chain.AUTOMATION) as tx:
             insert(tx, chain.AUTOMATION, "fact.set", {"name": name, "value": value},
                    actor=actor, fence=0)
             tx.execute("INSERT INTO fact (name, value) VALUES (:name, :value) "

@@ -33,7 +33,7 @@ STATUS = HELP | {
     "runtime",
     "store", "store.chain", "store.db", "store.files", "store.holder", "store.journal",
     "store.leases", "store.ledger", "store.migrations", "store.observations", "store.outbox",
-    "store.record",
+    "store.record", "store.sqlite",
     "wiring", "wiring.assemble", "wiring.built", "wiring.kinds",
 }
 """Of a store in which nothing ever ran."""
@@ -181,7 +181,7 @@ def test_status_as_json_imports_no_rich(started: Started) -> None:
     """`status --json` reads a policy and a store, and nothing that probes, runs or draws."""
     ours, theirs = started("status", "--json")
     assert ours <= STATUS
-    assert theirs <= {"click", "yaml"}
+    assert theirs <= {"click", "yaml"}  # above all no psycopg, of a store in a file
 
 
 def test_the_table_adds_rich_and_nothing_else(started: Started) -> None:

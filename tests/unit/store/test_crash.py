@@ -16,14 +16,14 @@ import pytest
 from ccfailover.errors import LeaseHeld, StoreError
 from ccfailover.model.items import ItemState, LedgerRow
 from ccfailover.runtime import SystemRuntime
-from ccfailover.store import Database, Store, holder, open_store, this_process
-from ccfailover.store.db import Transaction
+from ccfailover.store import Store, holder, open_store, this_process
+from ccfailover.store.sqlite import SqliteDatabase, SqliteTransaction
 
 FORK = multiprocessing.get_context("fork")
 """Forked before any store is open, which is what SQLite allows; a fork is quicker to start."""
 
 
-class DyingTransaction(Transaction):
+class DyingTransaction(SqliteTransaction):
     """Kills its own process before the n-th statement of the process."""
 
     left = 10**9
@@ -42,14 +42,14 @@ class DyingTransaction(Transaction):
         return super().change(sql, params)
 
 
-class DyingDatabase(Database):
+class DyingDatabase(SqliteDatabase):
     """A database whose process may be killed amid, or right after, any write."""
 
     after = 10**9
 
     @contextmanager
-    def transaction(self, doing):
-        with super().transaction(doing) as tx:
+    def transaction(self, doing, on=None):
+        with super().transaction(doing, on) as tx:
             yield DyingTransaction(tx._connection, tx.now)
         self.after -= 1
         if self.after < 0:

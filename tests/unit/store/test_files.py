@@ -14,8 +14,9 @@ import pytest
 
 from ccfailover.errors import Exit, StoreError
 from ccfailover.runtime import SystemRuntime
-from ccfailover.store import Database, Store, migrations, open_store
+from ccfailover.store import Store, migrations, open_store
 from ccfailover.store.files import file_system_of, path_of, refuse_network
+from ccfailover.store.sqlite import SqliteDatabase
 
 
 def told(caught: pytest.ExceptionInfo[StoreError], *words: str) -> None:
@@ -254,7 +255,7 @@ def test_a_cut_off_file_is_told(tmp_path):
     told(caught, "damaged")
 
 
-class SmallDatabase(Database):
+class SmallDatabase(SqliteDatabase):
     """A store that may have only so many pages: its disk is full soon."""
 
     def _connect(self):

@@ -1,0 +1,137 @@
+"""A private PostgreSQL on loopback: initialised in a folder of its own, never as root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+PASSWORD = "pw-only-for-tests"
+
+
+def programs() -> Path | None:
+    """The folder of the newest installed server's programs: Debian keeps them off the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"),
+                   key=lambda path: int(re.sub(r"\D", "", path.parts[-3]) or 0))
+    if found:
+        return found[-1].parent
+    path = shutil.which("postgres")
+    return Path(path).resolve().parent if path else None
+
+
+class Postgres:
+    """One server. `dsn(database)` is how a store reaches it; it can be stopped and started."""
+
+    def __init__(self, bin_: Path, place: Path, *settings: str) -> None:
+        self._bin, self.place = bin_, place
+        self._data, self._sockets = place / "data", place / "run"
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._user = _unprivileged()
+        self.port = _free_port()
+        self._databases = 0
+        place.mkdir(parents=True, exist_ok=True)
+        self._sockets.mkdir()
+        if self._user is not None:
+            os.chown(place, self._user.pw_uid, self._user.pw_gid)
+            os.chown(self._sockets, self._user.pw_uid, self._user.pw_gid)
+            self._let_through(place)
+        secret = place / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        self._run([str(bin_ / "initdb"), "-D", str(self._data), "-U", "ccf", "-E", "UTF8",
+                   "--locale=C", "--no-sync", "-A", "scram-sha-256", "--pwfile", str(secret)])
+
+    def _let_through(self, place: Path) -> None:
+        # pytest's own folders are closed to other users; the server has to pass, not to look.
+        for parent in place.parents:
+            if parent.owner() == "root" and str(parent).startswith("/tmp/"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+
+    def start(self) -> Postgres:
+        command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port),
+                   "-h", "127.0.0.1", "-k", str(self._sockets), "-F",
+                   "-c", "max_connections=100", "-c", "shared_buffers=16MB", "-c", "logging_collector=off"]
+        for setting in self._settings:
+            command += ["-c", setting]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=(self.place / "log").open("ab"), cwd="/", env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+            **self._as_user())
+        self._wait()
+        return self
+
+    def stop(self, how: str = "fast") -> None:
+        """`fast` ends connections in order, `immediate` is a crash. Idempotent."""
+        if self._process is None:
+            return
+        self._process.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[how])
+        self._process.wait(30)
+        self._process = None
+
+    def new_database(self, name: str | None = None) -> str:
+        """An empty database; its DSN."""
+        self._databases += 1
+        name = name or f"test{self._databases}"
+        self.sql(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY wal_log")
+        return self.dsn(name)
+
+    def dsn(self, database: str) -> str:
+        return f"postgresql://ccf:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        import psycopg
+
+        with psycopg.connect(self.dsn(database), autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def _wait(self) -> None:
+        import psycopg
+
+        assert self._process is not None
+        for _ in range(400):
+            if self._process.poll() is not None:
+                break
+            try:
+                psycopg.connect(self.dsn("postgres"), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                time.sleep(0.05)
+            else:
+                return
+        raise RuntimeError(f"PostgreSQL did not come up: {(self.place / 'log').read_text()[-2000:]}")
+
+    def _run(self, command: Sequence[str]) -> None:
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120,
+                              env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, **self._as_user())
+        if done.returncode:
+            raise RuntimeError(f"{command[0]}: {done.stderr[-2000:]}")
+
+    def _as_user(self) -> dict[str, object]:
+        if self._user is None:
+            return {}
+        return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """Whom the server runs as: it refuses to be root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise RuntimeError("root, and no user `postgres` or `nobody` to run a server as")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
