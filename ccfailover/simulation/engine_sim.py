@@ -1,0 +1,342 @@
+"""Carries runs as processes do, but effect by effect: the engine's first other interpreter.
+
+The real engine, steps, mover, retries and store; `Driver` turns errors into values as always.
+Only threads are missing: every branch, and the heartbeat, is a task of the scheduler, and a
+crash drops the generators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ccfailover.errors import Fenced, LeaseHeld, Refused, StoreError, UsageError
+from ccfailover.model.capabilities import Capabilities
+from ccfailover.model.journal import Actor, Lease
+from ccfailover.model.plan import Plan, StepSpec
+from ccfailover.model.policy import LeverSpec
+from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
+from ccfailover.providers.wrappers import Retrying
+from ccfailover.runbooks import engine
+from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands
+from ccfailover.runbooks.engine import Result
+from ccfailover.runbooks.run import Run, RunState, StepStatus, fold
+from ccfailover.runbooks.step import Step
+from ccfailover.simulation.clock_sim import Flow, Process, Scheduler, Task, VirtualRuntime
+from ccfailover.simulation.faults_sim import FaultyPlatform
+from ccfailover.simulation.providers import SimulatedProvider
+from ccfailover.simulation.world_sim import SWITCH, SimWorld
+from ccfailover.store import Store
+
+StepKinds = Callable[[str], type[Step]]
+"""A step kind's name → its class; wiring knows them, so the caller brings it."""
+
+Effects = Generator[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Flows:
+    """Where a run's effects come from. The mutation tests put broken engines here."""
+
+    forward: Callable[[Run], Effects] = engine.forward
+    backward: Callable[[Run], Effects] = engine.backward
+    driver: type[Driver] = Driver
+
+
+class Witness(Protocol):
+    """Who looks at every effect before and after it; see `judge_sim`."""
+
+    def asked(self, carrier: Carrier, effect: engine.Effect) -> None: ...
+    def answered(self, carrier: Carrier, effect: engine.Effect, answer: Any) -> None: ...
+
+
+class SimLevers:
+    """Levers of the one simulated platform, with the retries that real ones have."""
+
+    def __init__(self, platform: FaultyPlatform, world: SimWorld, runtime: VirtualRuntime) -> None:
+        spec = world.policy.providers[SWITCH]
+        provider = SimulatedProvider(spec, resolve=lambda reference: "", runtime=runtime,
+                                     platform=platform)
+        self._source = Retrying(provider, runtime=runtime)
+        self._spec = spec
+
+    def route_view(self, lever: LeverSpec) -> RouteView:
+        return self._source.route_view(lever)
+
+    def route(self, lever: LeverSpec) -> Route:
+        return self._source.route(lever)
+
+    def gate_view(self, lever: LeverSpec) -> GateView:
+        return self._source.gate_view(lever)
+
+    def gate(self, lever: LeverSpec) -> Gate:
+        return self._source.gate(lever)
+
+    def backlog_view(self, lever: LeverSpec) -> BacklogView:
+        return self._source.backlog_view(lever)
+
+    def backlog(self, lever: LeverSpec) -> Backlog:
+        return self._source.backlog(lever)
+
+    def capabilities(self, lever: LeverSpec) -> Capabilities:
+        return SimulatedProvider.capabilities(self._spec.params,
+                                              {"ref": lever.ref, **lever.params})
+
+
+@dataclass
+class Office:
+    """What all processes of a simulation share: the machine, the store, the world."""
+
+    scheduler: Scheduler
+    runtime: VirtualRuntime
+    store: Store
+    world: SimWorld
+    levers: SimLevers
+    kinds: StepKinds
+    flows: Flows
+    witness: Witness
+    note: Callable[[str], None]
+    processes: list[Carrier] = field(default_factory=list)
+
+    def load(self, run_id: str) -> Run:
+        records = self.store.read(f"run:{run_id}")
+        planned = records[0].data.get("plan", {}) if records else {}
+        earlier = planned.get("supersedes")
+        return fold(records, self.load(earlier) if earlier else None)
+
+    def open_runs(self) -> list[Run]:
+        runs = [self.load(lease.run) for lease in self.store.leases()]
+        return [run for run in runs if run.phase.is_open]
+
+
+class Carrier(Process):
+    """One process of ccfailover: takes a lease, carries a run, ends or is killed.
+
+    Takes leases as `operations.runs` does. Each public method is the flow of its main task.
+    """
+
+    def __init__(self, office: Office, verb: str) -> None:
+        super().__init__(len(office.processes) + 1)
+        self.office, self.verb = office, verb
+        self.actor = Actor("ann", f"host{self.number}", self.number, f"boot{self.number}", "1")
+        self.lease: Lease | None = None
+        self.driver: Driver | None = None
+        self.run: Run | None = None
+        self.specs: dict[Task | None, engine.Effect] = {}
+        self.outcome = "at work"
+        office.processes.append(self)
+
+    def launch(self, flow: Flow) -> Task:
+        return self.office.scheduler.spawn(f"{self} {self.verb}", self._life(flow), self)
+
+    def _life(self, flow: Flow) -> Flow:
+        """Errors that a command would show to a person end the process; others are bugs."""
+        try:
+            yield from flow
+            self.outcome = "done"
+        except (Fenced, StoreError, LeaseHeld, Refused, UsageError) as error:
+            self.outcome = f"{type(error).__name__}: {error}"
+            self.office.note(f"{self} ends: {self.outcome}")
+        self.office.scheduler.kill(self)
+
+    @property
+    def run_id(self) -> str:
+        return self.run.id if self.run is not None else ""
+
+    # --- the verbs ---------------------------------------------------------------------------
+
+    def start(self, plan: Plan) -> Flow:
+        store, doubtful = self.office.store, False
+        if plan.supersedes is not None:
+            doubtful = any(lease.run == plan.supersedes and lease.holder
+                           for lease in store.leases())
+        run_id, self.lease = store.create_run(plan, actor=self.actor, ttl=LEASE_SECONDS,
+                                              supersedes=plan.supersedes)
+        yield 0.0
+        yield from self._confirm(run_id, plan)
+        if doubtful:
+            yield from self._outwait()
+        yield from self._drive(run_id, back=False)
+
+    def resume(self, run: Run) -> Flow:
+        yield from self._take(run)
+        yield from self._confirm(run.id, run.plan)
+        yield from self._drive(run.id, back=run.rolling_back)
+
+    def rollback(self, run: Run) -> Flow:
+        yield from self._take(run)
+        yield from self._drive(run.id, back=True)
+
+    def skip(self, run: Run) -> Flow:
+        """Passes over the step that stopped the run."""
+        chosen = [step.spec.id for step in run.problems()][:1]
+        if not chosen:
+            return
+        yield from self._take(run)
+        self._store_append(run.id, "step.skipped", {"step": chosen[0], "reason": "by hand"})
+        yield 0.0
+        self.office.store.lapse(self._held())
+
+    def abort(self, run: Run) -> Flow:
+        yield from self._take(run)
+        in_effect = [step.spec.title for step in run.steps.values()
+                     if step.status in (StepStatus.SUCCEEDED, StepStatus.STARTED)]
+        self.office.store.end_run(self._held(), "run.aborted",
+                                  {"reason": "simulated", "in_effect": in_effect},
+                                  actor=str(self.actor))
+
+    def stop(self, run: Run) -> Flow:
+        self.office.store.append(f"run:{run.id}", "stop.requested", {"reason": "simulated"},
+                                 actor=str(self.actor))
+        yield 0.0
+
+    # --- lease -------------------------------------------------------------------------------
+
+    def _held(self) -> Lease:
+        if self.lease is None:
+            raise UsageError("no lease was taken", not_done="nothing was done")
+        return self.lease
+
+    def _store_append(self, run_id: str, kind: str, data: dict[str, Any]) -> None:
+        self.office.store.append(f"run:{run_id}", kind, data, actor=str(self.actor),
+                                 lease=self._held())
+
+    def _confirm(self, run_id: str, plan: Plan) -> Flow:
+        self.office.store.append(f"run:{run_id}", "confirmation.given",
+                                 {"plan": plan.hash, "how": "simulated"}, actor=str(self.actor))
+        yield 0.0
+
+    def _take(self, run: Run) -> Flow:
+        self.lease, doubtful = self.office.store.acquire(run.id, actor=self.actor,
+                                                         ttl=LEASE_SECONDS)
+        yield 0.0
+        if doubtful:
+            yield from self._outwait()
+
+    def _outwait(self) -> Flow:
+        runtime, store = self.office.runtime, self.office.store
+        end = runtime.monotonic() + LEASE_SECONDS
+        while (left := end - runtime.monotonic()) > 0:
+            yield min(left, LEASE_SECONDS / 3)
+            self.lease = store.renew(self._held(), LEASE_SECONDS)
+
+    # --- the run -----------------------------------------------------------------------------
+
+    def _drive(self, run_id: str, *, back: bool) -> Flow:
+        office = self.office
+        self.run = run = office.load(run_id)
+        self.driver = driver = office.flows.driver(run, self._held(), self._hands(),
+                                                   actor=self.actor)
+        heart = office.scheduler.spawn(f"{self} heart", self._heartbeat(driver, run), self)
+        kind = ("rollback.started" if back
+                else "run.resumed" if run.started_at else "run.started")
+        if kind == "run.started" and run.stop_requested:
+            driver.stop()
+        yield from self._perform(self._once(engine.Append(kind, {"context": {}})))
+        flow = office.flows.backward(run) if back else office.flows.forward(run)
+        failed: Exception | None = None
+        try:
+            yield from self._perform(flow)
+        except (Fenced, StoreError) as error:
+            failed = error
+        heart.done = True
+        if failed is not None:
+            raise failed
+        if office.load(run_id).phase.is_open:
+            office.store.lapse(self._held())
+
+    @staticmethod
+    def _once(effect: engine.Effect) -> Effects:
+        yield effect
+
+    def _hands(self) -> Hands:
+        office = self.office
+        return Hands(
+            policy=office.world.policy, store=office.store, runtime=office.runtime,
+            levers=office.levers, make_step=self._make_step,
+            site_state=lambda name: office.world.told(name).value,
+            observe=office.world.observe)
+
+    def _make_step(self, spec: StepSpec, context: Any) -> Step:
+        return self.office.kinds(spec.kind)(spec, context)
+
+    def _perform(self, flow: Effects) -> Generator[Any, None, Any]:
+        answer: Any = None
+        while True:
+            try:
+                effect = flow.send(answer)
+            except StopIteration as end:
+                return end.value
+            if isinstance(effect, engine.Branches):
+                answer = yield from self._branches(effect)
+            elif isinstance(effect, engine.Wait):
+                answer = yield from self._wait(effect.seconds)
+            else:
+                yield 0.0
+                answer = self._do(effect)
+
+    def _do(self, effect: engine.Effect) -> Any:
+        office = self.office
+        task = office.scheduler.task
+        self.specs[task] = effect
+        office.witness.asked(self, effect)
+        answer = self._driver()._do(effect)  # what Driver does of itself, but for its threads
+        office.witness.answered(self, effect, answer)
+        return answer
+
+    def _driver(self) -> Driver:
+        if self.driver is None:
+            raise UsageError("nothing is driven", not_done="nothing was done")
+        return self.driver
+
+    def _branches(self, effect: engine.Branches) -> Generator[Any, None, list[Result]]:
+        """Every branch is let end; then the first error is raised, as threads do."""
+        tasks = [self.office.scheduler.spawn(f"{self} branch{number}", self._branch(flow), self)
+                 for number, flow in enumerate(effect.engines)]
+        yield tasks
+        for task in tasks:
+            if isinstance(task.result, Exception):
+                raise task.result
+        return [task.result for task in tasks]
+
+    def _branch(self, flow: Effects) -> Generator[Any, None, Any]:
+        try:
+            return (yield from self._perform(flow))
+        except (Fenced, StoreError) as error:
+            return error
+
+    def _wait(self, seconds: float) -> Generator[Any, None, bool]:
+        driver, runtime = self._driver(), self.office.runtime
+        end = runtime.monotonic() + seconds
+        while not driver._stop and (left := end - runtime.monotonic()) > 0:
+            yield min(0.5, left)
+        return driver._stop
+
+    def _heartbeat(self, driver: Driver, run: Run) -> Flow:
+        """What `Driver._heartbeat` does in a thread."""
+        office = self.office
+        renewed, seen = office.runtime.monotonic(), 0
+        while True:
+            yield 1.0
+            try:
+                if office.runtime.monotonic() - renewed >= LEASE_SECONDS / 3:
+                    office.store.renew(self._held(), LEASE_SECONDS)
+                    renewed = office.runtime.monotonic()
+                for record in office.store.read(f"run:{run.id}", seen):
+                    seen = record.seq
+                    if record.kind == "stop.requested" and seen > run.head[0]:
+                        driver.stop()
+            except Fenced as error:
+                driver._lost = error
+                return
+            except StoreError:
+                continue
+
+
+def ended(run: Run) -> bool:
+    return not run.phase.is_open
+
+
+def paused(run: Run) -> bool:
+    return run.phase in (RunState.PAUSED, RunState.STUCK)

@@ -1,0 +1,283 @@
+"""What goes wrong, drawn from a seed: one fault at a time, at any durable write or outside call.
+
+Every fault that struck is counted with the kind of effect that it struck, so that a thousand
+seeds can show what they have covered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Protocol, TypeVar, cast
+
+from ccfailover.errors import Rejected, StoreError, Unavailable
+from ccfailover.model.items import PutResult, WorkItem
+from ccfailover.model.shares import Shares
+from ccfailover.runtime import Runtime
+from ccfailover.simulation.clock_sim import Chance, Killed, Process, Scheduler
+from ccfailover.simulation.platform import Fault, SimulatedPlatform
+from ccfailover.store import Store, open_store
+from ccfailover.store.db import Database, Transaction
+
+T = TypeVar("T")
+CALL_TIMEOUT = 10.0
+
+
+class Strike(str, Enum):
+    """BEFORE and AFTER say on which side of the effect it strikes."""
+
+    CRASH_BEFORE = "crash_before"
+    CRASH_AFTER = "crash_after"
+    PAUSE_BEFORE = "pause_before"
+    PAUSE_AFTER = "pause_after"
+    TIMEOUT = "timeout"
+    LOST_REPLY = "lost_reply"
+    LATE_REPLY = "late_reply"
+    LATE_WRITE = "late_write"
+    THROTTLED = "throttled"
+    REJECTED = "rejected"
+    IGNORED = "ignored"
+    PARTIAL = "partial"
+    STORE_ERROR = "store_error"
+    STORE_UNSURE = "store_unsure"
+    LIE = "lie"
+    FOREIGN = "foreign_move"
+    CLOCK_FORWARD = "clock_forward"
+    CLOCK_BACK = "clock_back"
+    LEASE_LOSS = "lease_loss"
+    STOP = "stop_request"
+
+
+_ALWAYS = (Strike.CRASH_BEFORE, Strike.CRASH_AFTER, Strike.PAUSE_BEFORE, Strike.PAUSE_AFTER)
+_READS = (*_ALWAYS, Strike.TIMEOUT, Strike.LATE_REPLY, Strike.THROTTLED, Strike.REJECTED)
+_WRITES = (*_READS, Strike.LOST_REPLY, Strike.LATE_WRITE)
+BY_CALL: Mapping[str, Sequence[Strike]] = {
+    "read": _READS, "is_open": _READS, "measure": _READS,
+    "shift": (*_WRITES, Strike.IGNORED), "set_open": (*_WRITES, Strike.IGNORED),
+    "claim": _WRITES, "extend": _WRITES, "settle": (*_WRITES, Strike.IGNORED),
+    "put": (*_WRITES, Strike.PARTIAL),
+}
+BY_WRITE: Sequence[Strike] = (*_ALWAYS, Strike.STORE_ERROR, Strike.STORE_UNSURE)
+WRITES = {"journal": "append", "start": "create_run", "take": "acquire", "renew": "renew",
+          "check": "check_fence", "let": "lapse", "end": "end_run", "record": "record_items",
+          "enqueue": "enqueue", "release": "release"}
+"""The first word of what a transaction does → the store's method."""
+
+
+class Judge(Protocol):
+    """Who is told of every landing; see `judge_sim`."""
+
+    def sent(self, operation: str, ref: str) -> Sender: ...
+    def landed(self, sender: Sender, before: Shares | bool, after: Shares | bool, *,
+               late: bool) -> None: ...
+    def read(self, ref: str, told: Shares | bool, truth: Shares | bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sent a call to a lever, when, and for which step; `process` None: somebody else."""
+
+    operation: str
+    ref: str
+    at: float
+    process: Process | None
+    task: object = None
+    step: str = ""
+    undo: bool = False
+
+
+class FaultPlan:
+    """Strikes with `odds` at every chance until `left` have struck or it is calm."""
+
+    def __init__(self, scheduler: Scheduler, chance: Chance, calm_at: float) -> None:
+        self.scheduler, self.chance, self.calm_at = scheduler, chance, calm_at
+        self.left = chance.choice([0, 1, 1, 2, 3, 4, 6])
+        self.odds = chance.choice([0.005, 0.02, 0.05, 0.15])
+        self.struck: Counter[tuple[str, str]] = Counter()
+        self.met: Counter[str] = Counter()
+        self.note: Callable[[str], None] = lambda text: None
+
+    @property
+    def calm(self) -> bool:
+        return self.scheduler.seconds >= self.calm_at
+
+    def draw(self, effect: str, kinds: Sequence[Strike]) -> Strike | None:
+        self.met[effect] += 1
+        if self.left <= 0 or self.calm or not self.chance.often(self.odds):
+            return None
+        self.left -= 1
+        strike = self.chance.choice(kinds)
+        self.tell(strike, effect)
+        return strike
+
+    def tell(self, strike: Strike, effect: str) -> None:
+        self.struck[(strike.value, effect)] += 1
+        self.note(f"FAULT {strike.value} at {effect}")
+
+    def die(self) -> None:
+        task = self.scheduler.task
+        if task is not None and task.process is not None:
+            self.scheduler.kill(task.process)
+            raise Killed(task.name)
+
+    def freeze(self) -> None:
+        """The process stands still, most often for longer than its lease lasts."""
+        task = self.scheduler.task
+        self.scheduler.sleep(self.chance.choice([3.0, 25.0, 45.0, 120.0]))
+        if task is not None and task.process is not None:
+            task.process.frozen_at = self.scheduler.seconds
+
+
+class FaultyPlatform(SimulatedPlatform):
+    """A platform behind a network. `cas`: whether its routes compare and set."""
+
+    def __init__(self, runtime: Runtime, scheduler: Scheduler, faults: FaultPlan, judge: Judge,
+                 *, cas: bool) -> None:
+        super().__init__(runtime, "simulated")
+        self.scheduler, self.faults, self.judge, self.cas = scheduler, faults, judge, cas
+        self.reachable: Callable[[str], bool] = lambda ref: True
+
+    def lying(self, ref: str) -> bool:
+        return ref in self._lies
+
+    def set_shares(self, ref: str, to: Shares, version: str | None) -> None:
+        super().set_shares(ref, to, version if self.cas else None)
+
+    def act(self, operation: str, ref: str, effect: Callable[[], T], *, instead: T | None = None,
+            writes: bool = False) -> T:
+        where = f"{ref} {operation}"
+        sender = self.judge.sent(operation, ref)
+        strike = self._reach(operation)
+        if not self.reachable(ref) or strike is Strike.TIMEOUT:
+            self.scheduler.sleep(CALL_TIMEOUT / 2)
+            raise Unavailable("no reply in time", in_doubt=writes, provider=self.name,
+                              where=where)
+        if strike is Strike.LATE_WRITE:
+            self.scheduler.after(self.faults.chance.between(1, 90),
+                                 lambda: self._land_late(sender, effect))
+            self.scheduler.sleep(CALL_TIMEOUT)
+            raise Unavailable("no reply in time", in_doubt=True, provider=self.name, where=where)
+        if strike is Strike.THROTTLED:
+            raise Unavailable("throttled", in_doubt=False, provider=self.name, where=where,
+                              retry_after=2.0)
+        if strike is Strike.REJECTED:
+            raise Rejected("refused", provider=self.name, where=where)
+        if strike is Strike.IGNORED and instead is not None:
+            return instead
+        result = self._land(sender, effect, late=False)
+        self._come_back(strike)
+        if strike is Strike.LOST_REPLY:
+            self.scheduler.sleep(CALL_TIMEOUT)
+            raise Unavailable("no reply in time", in_doubt=writes, provider=self.name,
+                              where=where)
+        return result
+
+    def deliver(self, ref: str, items: Sequence[WorkItem],
+                keys: Mapping[str, str]) -> list[PutResult]:
+        self.judge.sent("put", ref)
+        strike = self._reach("put")
+
+        def put() -> list[PutResult]:
+            return super(FaultyPlatform, self).deliver(ref, items, keys)
+
+        unheard = [PutResult(item.item_id, ok=False, in_doubt=True, detail="no reply in time")
+                   for item in items]
+        if not self.reachable(ref) or strike is Strike.TIMEOUT:
+            self.scheduler.sleep(CALL_TIMEOUT / 2)
+            return unheard
+        if strike is Strike.LATE_WRITE:
+            self.scheduler.after(self.faults.chance.between(1, 90), put)
+            self.scheduler.sleep(CALL_TIMEOUT)
+            return unheard
+        if strike in (Strike.THROTTLED, Strike.REJECTED):
+            return [replace(result, in_doubt=False, detail=strike.value,
+                            permanent=strike is Strike.REJECTED) for result in unheard]
+        if strike is Strike.PARTIAL:
+            self.fail("put", Fault.PARTIAL)
+        results = put()
+        self._come_back(strike)
+        if strike is Strike.LOST_REPLY:
+            self.scheduler.sleep(CALL_TIMEOUT)
+            return unheard
+        return results
+
+    def _reach(self, operation: str) -> Strike | None:
+        """The way there: latency, others' turns, and what may stop it."""
+        strike = self.faults.draw(operation, BY_CALL[operation])
+        if strike is Strike.CRASH_BEFORE:
+            self.faults.die()
+        if strike is Strike.PAUSE_BEFORE:
+            self.faults.freeze()
+        self.scheduler.sleep(0.001 + 0.2 * self.scheduler.chance.random() ** 4)
+        return strike
+
+    def _come_back(self, strike: Strike | None) -> None:
+        if strike is Strike.CRASH_AFTER:
+            self.faults.die()
+        if strike is Strike.PAUSE_AFTER:
+            self.faults.freeze()
+        if strike is Strike.LATE_REPLY:
+            self.scheduler.sleep(self.faults.chance.between(1, CALL_TIMEOUT - 1))
+
+    def _land(self, sender: Sender, effect: Callable[[], T], *, late: bool) -> T:
+        ref = sender.ref
+        if sender.operation in ("shift", "set_open"):
+            before = self._truth(sender)
+            result = effect()
+            self.judge.landed(sender, before, self._truth(sender), late=late)
+            return result
+        result = effect()
+        if sender.operation == "read" and isinstance(result, tuple):
+            self.judge.read(ref, result[0], self.shares(ref))
+        elif sender.operation == "is_open" and isinstance(result, bool):
+            self.judge.read(ref, result, self.is_open(ref))
+        return result
+
+    def _land_late(self, sender: Sender, effect: Callable[[], object]) -> None:
+        try:
+            self._land(sender, effect, late=True)
+        except Rejected:
+            return  # compare-and-set has refused it: nobody is there to hear of it
+
+    def _truth(self, sender: Sender) -> Shares | bool:
+        return self.shares(sender.ref) if sender.operation == "shift" else self.is_open(sender.ref)
+
+
+class FaultyDatabase:
+    """Stands before a database: every durable write is a chance to die, to freeze, or to fail,
+    before it and after."""
+
+    def __init__(self, inner: Database, faults: FaultPlan) -> None:
+        self._inner, self._faults = inner, faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    @contextmanager
+    def transaction(self, doing: str, *on: Any, **more: Any) -> Iterator[Transaction]:
+        faults = self._faults
+        effect = WRITES.get(doing.split(" ", 1)[0], "other")
+        strike = faults.draw(effect, BY_WRITE)
+        if strike is Strike.CRASH_BEFORE:
+            faults.die()
+        if strike is Strike.PAUSE_BEFORE:
+            faults.freeze()
+        if strike is Strike.STORE_ERROR:
+            raise StoreError("the disk failed to write", not_done=f"{doing}: nothing was written")
+        with self._inner.transaction(doing, *on, **more) as tx:
+            yield tx
+        if strike is Strike.CRASH_AFTER:
+            faults.die()
+        if strike is Strike.PAUSE_AFTER:
+            faults.freeze()
+        if strike is Strike.STORE_UNSURE:
+            raise StoreError("the disk failed to say whether it has written",
+                             not_done=f"{doing}: it is not certain whether it was written")
+
+
+def faulty_store(runtime: Runtime, faults: FaultPlan) -> Store:
+    """The real store, in memory, whose writes may fail."""
+    return Store(cast(Database, FaultyDatabase(open_store(":memory:", runtime)._db, faults)))

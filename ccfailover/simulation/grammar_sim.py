@@ -1,0 +1,200 @@
+"""Which stories a run's journal may tell: order, direction, first snapshots, honest endings.
+
+Written from DESIGN §4 and not from the engine, so that a mistake there is none here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ccfailover.model.journal import Record
+from ccfailover.model.plan import OnFailure, Plan, StepSpec
+
+ENDED = ("run.succeeded", "run.succeeded_with_exceptions", "run.aborted", "run.rolled_back",
+         "run.superseded")
+_DONE = ("succeeded", "skipped", "rehearsed")
+
+
+@dataclass
+class _Step:
+    spec: StepSpec
+    branch: str
+    place: int
+    state: str = "pending"
+    attempts: int = 0
+    snapshot: object = None
+    looked: bool = True
+    exceptions: bool = False
+
+
+@dataclass
+class Grammar:
+    """`problems` of one run's records; `extra` names the steps that it inherited."""
+
+    records: Sequence[Record]
+    problems: list[str] = field(default_factory=list)
+    phase: str = "none"
+
+    def check(self) -> list[str]:
+        if not self.records or self.records[0].kind != "run.planned":
+            return ["it does not begin with its plan"]
+        self.plan = Plan.from_json(self.records[0].data["plan"])
+        self.steps = {spec.id: _Step(spec, branch.name, place)
+                      for branch in self.plan.all_branches()
+                      for place, spec in enumerate(branch.steps)}
+        self.inherited: dict[str, str] = {}
+        self._began: dict[str, int] = {}
+        self.hand = 0
+        self.undone_at: dict[str, int] = {}
+        self.skipped = False
+        for record in self.records[1:]:
+            if self.phase == "ended":
+                self._bad(record, "after the end")
+            self._take(record)
+        return self.problems
+
+    def _bad(self, record: Record, why: str) -> None:
+        step = f" {record.data['step']}" if "step" in record.data else ""
+        self.problems.append(f"{record.stream} #{record.seq} {record.kind}{step}: {why}")
+
+    def _take(self, record: Record) -> None:
+        kind = record.kind
+        if kind in ("run.started", "run.resumed"):
+            if kind == "run.started" and self.phase != "none":
+                self._bad(record, f"while {self.phase}")
+            self._new_hands("forward")
+        elif kind == "rollback.started":
+            self._new_hands("back")
+        elif kind in ("run.paused", "run.stuck"):
+            if self.phase not in ("forward", "back"):
+                self._bad(record, f"while {self.phase}")
+            self.phase = "still"
+        elif kind in ENDED:
+            self._end(record)
+            self.phase = "ended"
+        elif "step" in record.data:
+            self._step(record, str(record.data["step"]))
+
+    def _new_hands(self, phase: str) -> None:
+        self.phase = phase
+        self.hand += 1
+        self.undone_at = {}
+        for step in self.steps.values():
+            step.looked = step.state != "started"
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def _step(self, record: Record, name: str) -> None:
+        step = self.steps.get(name)
+        if step is None:
+            self.inherited[name] = record.kind
+            if not record.kind.startswith("undo.") and record.kind != "step.skipped":
+                self._bad(record, "a step of another run is only ever undone")
+            return
+        if record.kind == "step.skipped":
+            step.state, self.skipped = "skipped", True
+            return
+        if self.phase not in ("forward", "back"):
+            self._bad(record, f"while {self.phase}")
+        take = getattr(self, "_" + record.kind.replace(".", "_"), None)
+        if take is not None:
+            take(record, step)
+
+    def _step_observed(self, record: Record, step: _Step) -> None:
+        step.looked = True
+        if step.state != "started":
+            self._bad(record, f"it was {step.state}: nothing is in doubt")
+
+    def _step_started(self, record: Record, step: _Step) -> None:
+        if self.phase != "forward":
+            self._bad(record, "while going back")
+        if step.state not in ("pending", "failed", "started", "undone", "undo_failed",
+                              "undoing"):
+            self._bad(record, f"it was {step.state}")
+        if not step.looked:
+            self._bad(record, "in doubt, and repeated without a look")
+        if step.state == "started" and step.attempts and not self._fresh(step):
+            self._bad(record, "begun twice by one process")
+        if record.data.get("attempt") != step.attempts + 1:
+            self._bad(record, f"attempt {record.data.get('attempt')} after {step.attempts}")
+        if step.attempts and record.data.get("snapshot") != step.snapshot:
+            self._bad(record, "another snapshot than the first")
+        if not step.attempts:
+            step.snapshot = record.data.get("snapshot")
+        step.attempts += 1
+        step.state = "started"
+        self._began[step.spec.id] = self.hand
+        self._in_turn(record, step)
+
+    def _fresh(self, step: _Step) -> bool:
+        return self._began.get(step.spec.id) != self.hand
+
+    def _in_turn(self, record: Record, step: _Step) -> None:
+        """What comes before it in its branch is done; and the branches before its branch."""
+        before = [other for other in self.steps.values()
+                  if other.branch == step.branch and other.place < step.place]
+        if step.branch != self.plan.before.name:
+            before += [self.steps[spec.id] for spec in self.plan.before.steps]
+        if step.branch == self.plan.after.name:
+            before += [self.steps[spec.id] for branch in self.plan.branches
+                       for spec in branch.steps]
+        for other in before:
+            passed = (other.state == "failed" and other.spec.on_failure is OnFailure.CONTINUE)
+            if other.state not in _DONE and not passed:
+                self._bad(record, f"before {other.spec.id}, which is {other.state}")
+                return
+
+    def _step_succeeded(self, record: Record, step: _Step) -> None:
+        if step.state != "started" or self.phase != "forward":
+            self._bad(record, f"it was {step.state}")
+        step.state = "succeeded"
+        step.exceptions = bool(record.data.get("exceptions"))
+
+    def _step_failed(self, record: Record, step: _Step) -> None:
+        if step.state not in ("started", "pending", "failed", "undone") \
+                or self.phase != "forward":
+            self._bad(record, f"it was {step.state}")
+        step.state = "failed"
+
+    def _undo_started(self, record: Record, step: _Step) -> None:
+        if not step.attempts:
+            self._bad(record, "it was never begun")
+        group = [other.place for other in self.steps.values() if other.branch == step.branch
+                 and other.attempts and (other is step or step.spec.lever
+                                         and other.spec.lever == step.spec.lever)]
+        last = self.undone_at.get(step.branch)
+        if last is not None and max(group) >= last:
+            self._bad(record, "undone in the order in which it was done")
+        self.undone_at[step.branch] = max(group)
+        step.state = "undoing"
+
+    def _undo_succeeded(self, record: Record, step: _Step) -> None:
+        together = str(record.data.get("detail", "")).startswith("undone with")
+        if step.state != "undoing" and not (together and step.attempts):
+            self._bad(record, f"it was {step.state}")
+        step.state = "undone"
+
+    def _undo_failed(self, record: Record, step: _Step) -> None:
+        if step.state != "undoing":
+            self._bad(record, f"it was {step.state}")
+        step.state = "undo_failed"
+
+    # --- endings -----------------------------------------------------------------------------
+
+    def _end(self, record: Record) -> None:
+        if record.kind.startswith("run.succeeded"):
+            if self.phase != "forward":
+                self._bad(record, f"while {self.phase}")
+            for step in self.steps.values():
+                passed = step.state == "failed" and step.spec.on_failure is OnFailure.CONTINUE
+                if step.state not in _DONE and not passed:
+                    self._bad(record, f"{step.spec.id} is {step.state}")
+                if record.kind == "run.succeeded" and (step.state != "succeeded"
+                                                       or step.exceptions):
+                    self._bad(record, f"plainly, though {step.spec.id} is {step.state} or has "
+                                      "exceptions")
+        if record.kind == "run.rolled_back" and not self.skipped:
+            for step in self.steps.values():
+                if step.attempts and step.state not in ("undone", "skipped"):
+                    self._bad(record, f"{step.spec.id} is {step.state}")

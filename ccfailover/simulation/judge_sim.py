@@ -1,0 +1,278 @@
+"""What must hold whatever goes wrong: told of every effect and every landing, it says what broke.
+
+It sees the truth, which nobody who acts does. Each promise has a name; a violation begins with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from ccfailover.model.health import State
+from ccfailover.model.items import ItemState
+from ccfailover.model.plan import StepSpec
+from ccfailover.model.shares import TREATMENTS, Shares
+from ccfailover.runbooks import engine
+from ccfailover.simulation.clock_sim import Scheduler, Task
+from ccfailover.simulation.engine_sim import Carrier, Office
+from ccfailover.simulation.faults_sim import Sender
+from ccfailover.simulation.grammar_sim import Grammar
+from ccfailover.simulation.world_sim import HOME, SimWorld
+from ccfailover.transfer.rows import application
+
+SLACK = 31.0
+"""Seconds for which a write may be tried again without asking anew who is down."""
+
+_DOUBTFUL = (ItemState.CLAIMED, ItemState.DELIVERED, ItemState.STRANDED)
+
+
+class Judge:
+    """`world` and `office` are given once they exist."""
+
+    world: SimWorld
+    office: Office
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.violations: list[str] = []
+        self.disturbed: dict[str, float] = {}
+        self._landed: dict[str, float] = {}
+        self._reads: dict[tuple[Task | None, str], tuple[Any, Any]] = {}
+        self._fences: dict[Task | None, float] = {}
+        self._asked_at: dict[Task | None, float] = {}
+        self._first: dict[tuple[str, str], Any] = {}
+        self._first_by: dict[tuple[str, str], Carrier] = {}
+        self._moved: dict[str, set[str]] = {}
+        self._late: Counter[tuple[int, str]] = Counter()
+        self.jumped_at = -1.0
+
+    def broken(self, promise: str, what: str) -> None:
+        self.violations.append(f"{promise}: {what} (at {self.scheduler.seconds:.3f} s)")
+
+    # --- what the platform tells -------------------------------------------------------------
+
+    def sent(self, operation: str, ref: str) -> Sender:
+        task = self.scheduler.task
+        process = task.process if task else None
+        effect = process.specs.get(task) if isinstance(process, Carrier) else None
+        spec = getattr(effect, "step", None)
+        if operation in ("shift", "set_open") and not isinstance(effect, engine.Apply):
+            self.broken("the engine decides", f"{operation} {ref} outside of an Apply")
+        return Sender(operation, ref, self.scheduler.seconds, process, task,
+                      spec.id if spec else "", bool(getattr(effect, "undo", False)))
+
+    def landed(self, sender: Sender, before: Shares | bool, after: Shares | bool, *,
+               late: bool) -> None:
+        ref, carrier = sender.ref, sender.process
+        if late or not isinstance(carrier, Carrier):
+            self.disturbed[ref] = self.scheduler.seconds
+        else:
+            self._landed[ref] = self.scheduler.seconds
+        if isinstance(after, Shares) and isinstance(before, Shares):
+            self._shares(sender, before, after)
+        if isinstance(carrier, Carrier) and carrier.run is not None:
+            self._moved.setdefault(self._root(carrier.run.id), set()).add(ref)
+            if not self._owns(carrier):
+                self.disturbed[ref] = self.scheduler.seconds
+                self._late[(carrier.number, ref)] += 1
+                if self._late[(carrier.number, ref)] > 1:
+                    self.broken("one late write", f"{carrier} wrote {ref} again after its lease "
+                                                  "had been taken")
+
+    def read(self, ref: str, told: Shares | bool, truth: Shares | bool) -> None:
+        self._reads[(self.scheduler.task, ref)] = (told, truth)
+        if told != truth:
+            self.disturbed[ref] = self.scheduler.seconds
+
+    def _shares(self, sender: Sender, before: Shares, after: Shares) -> None:
+        if sum(after.values()) != 100:
+            self.broken("shares sum to 100", f"{sender.ref} is {after}")
+        if sender.process is None:
+            return
+        name = sender.ref.removesuffix("_route")
+        foreign = set(after) - self.world.may[name] - set(before)
+        if foreign:
+            self.broken("hard guard", f"{name} at {', '.join(sorted(foreign))}")
+        for site in after:
+            if site in TREATMENTS or after.of(site) <= before.of(site):
+                continue
+            bad = (State.DOWN, State.UNKNOWN) if sender.undo else (State.DOWN,)
+            if all(state in bad for state in self.world.told_during(
+                    site, sender.at - SLACK, sender.at)):
+                self.broken("never a dead site", f"{sender.step}{' undone' * sender.undo}: "
+                                                 f"{sender.ref} {before} → {after}")
+
+    # --- what the processes tell -------------------------------------------------------------
+
+    def asked(self, carrier: Carrier, effect: engine.Effect) -> None:
+        task = self.scheduler.task
+        self._asked_at[task] = self.scheduler.seconds
+        if isinstance(effect, engine.Apply):
+            self._before_apply(carrier, effect, task)
+        elif isinstance(effect, engine.Append) and effect.kind == "step.started":
+            self._remember_first(carrier, str(effect.data["step"]), task)
+
+    def _remember_first(self, carrier: Carrier, name: str, task: Task | None) -> None:
+        """What a lever was before the first step of a chain of runs touched it, as it was read:
+        a process may die once the words are written, so it is noted before."""
+        run = carrier.run
+        if run is None or name not in run.steps or not run.steps[name].spec.lever:
+            return
+        lever = run.steps[name].spec.lever
+        key = (self._root(run.id), lever.partition(":")[2])
+        begun = any(step.spec.lever == lever and step.touched
+                    for step in (*run.steps.values(), *run.inherited.values()))
+        if not begun and self._first_by.get(key) is not carrier:
+            self._first[key] = self._reads.get((task, key[1]), (None, None))[0]
+            self._first_by[key] = carrier
+
+    def _before_apply(self, carrier: Carrier, effect: engine.Apply, task: Task | None) -> None:
+        fenced = self._fences.pop(task, None)
+        if fenced is None:
+            self.broken("fence first", f"{effect.step.id} applied without a look at the fence")
+        elif (not self._owns(carrier) and carrier.frozen_at < fenced
+              and self.jumped_at < fenced):
+            self.broken("one owner", f"{effect.step.id} applied by {carrier} without the lease")
+        wanted = "undo.started" if effect.undo else "step.started"
+        said = [record.kind for record in self.office.store.read(f"run:{carrier.run_id}")
+                if record.data.get("step") == effect.step.id]
+        if not said or said[-1] != wanted:
+            self.broken("write ahead", f"{effect.step.id} applied after {said[-1:]}")
+
+    def answered(self, carrier: Carrier, effect: engine.Effect, answer: Any) -> None:
+        task = self.scheduler.task
+        if isinstance(effect, engine.CheckFence):
+            self._after_fence(carrier, effect, task)
+        elif isinstance(effect, engine.Append | engine.End):
+            self._journaled(carrier, effect, task)
+
+    def _after_fence(self, carrier: Carrier, effect: engine.CheckFence,
+                     task: Task | None) -> None:
+        now = self.scheduler.seconds
+        self._fences[task] = now
+        asked = self._asked_at[task]
+        if carrier.frozen_at < asked and self.jumped_at < asked and not self._owns(carrier):
+            self.broken("fence", f"{carrier} was let pass without the lease")
+
+    def _journaled(self, carrier: Carrier, effect: engine.Append | engine.End,
+                   task: Task | None) -> None:
+        kind, run = effect.kind, carrier.run
+        if run is None:
+            return
+        root = self._root(run.id)
+        if kind == "run.rolled_back":
+            self._rolled_back(carrier, root)
+        name = effect.data.get("step")
+        step = run.steps.get(str(name)) or run.inherited.get(str(name))
+        if step is None or not step.spec.lever:
+            return
+        ref = step.spec.lever.partition(":")[2]
+        told, truth = self._reads.get((task, ref), (None, None))
+        if kind == "step.succeeded":
+            self._agrees("journal is true", step.spec, self._aim(step.spec), told, truth)
+        elif kind == "undo.succeeded":
+            if not str(effect.data.get("detail", "")).startswith("undone with"):
+                self._agrees("undo restores the first snapshot", step.spec,
+                             self._first[(root, ref)], told, truth)
+            self._first_by.pop((root, ref), None)
+            self._moved.get(root, set()).discard(ref)
+
+    def _agrees(self, promise: str, spec: StepSpec, aim: Any, told: Any, truth: Any) -> None:
+        """What was read before the words were written; a switch that lies is believed."""
+        if told != aim or (truth != aim and told == truth):
+            self.broken(promise, f"{spec.id}: aim {aim}, read {told}, truth {truth}")
+
+    @staticmethod
+    def _aim(spec: StepSpec) -> Shares | bool:
+        return Shares(spec.params["to"]) if "to" in spec.params else bool(spec.params["open"])
+
+    def _rolled_back(self, carrier: Carrier, root: str) -> None:
+        run = self.office.load(carrier.run_id)
+        if any(step.status.value == "skipped" for step in
+               (*run.steps.values(), *run.inherited.values())):
+            return
+        left = self._moved.get(root, set())
+        late = {ref for ref in left if ref in self.disturbed}
+        if left - late:
+            self.broken("undo is whole", f"{run.id} rolled back, never undone: {sorted(left)}")
+
+    # --- who owns what -----------------------------------------------------------------------
+
+    def _owns(self, carrier: Carrier) -> bool:
+        lease = carrier.lease
+        return lease is not None and any(
+            held.run == lease.run and held.fence == lease.fence and held.holder
+            and held.expires_at > self.office.runtime.now()
+            for held in self.office.store.leases())
+
+    def _root(self, run_id: str) -> str:
+        """The first of the runs that superseded one another."""
+        while True:
+            planned = self.office.store.read(f"run:{run_id}")[0]
+            earlier = planned.data["plan"].get("supersedes")
+            if not earlier:
+                return run_id
+            run_id = earlier
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def unserved(self) -> str:
+        """Which queue's arrivals go to a dead site although somebody may and can take them."""
+        world = self.world
+        for name, lever in world.levers.items():
+            queue = world.policy.queues[name]
+            dead = [site for site in world.platform.shares(lever.ref)
+                    if site not in TREATMENTS and world.told(site) is State.DOWN]
+            takers = [site for site in (HOME, *queue.backups) if site in world.may[name]
+                      and world.told(site) is State.HEALTHY]
+            if dead and (queue.route is not None or takers):
+                return f"{name} is at {', '.join(dead)}, which is down"
+        return ""
+
+    def verdict(self) -> None:
+        """Once the story has ended."""
+        store = self.office.store
+        for problem in store.verify():
+            self.broken("journal verifies", problem)
+        for run_id in store.run_ids():
+            for problem in Grammar(store.read(f"run:{run_id}")).check():
+                self.broken("the journal makes sense", problem)
+        self._items()
+        self._levers()
+
+    def _items(self) -> None:
+        here, done = self.world.copies(), self.world.truth.completed
+        listed = {application(row) for row in self.office.store.items()
+                  if row.possible_duplicate or row.state in _DOUBTFUL}
+        for item, sent in self.world.truth.items.items():
+            found = here[item] + done[item]
+            if not found:
+                self.broken("no item is lost", item)
+            elif found > sent and item not in listed:
+                self.broken("every duplicate is listed", f"{item}: {here[item]} waiting, "
+                                                         f"{done[item]} done")
+            if done[item] > sent and item not in listed:
+                self.broken("nothing is worked twice", item)
+
+    def _levers(self) -> None:
+        """What the journal says last of a lever is so, unless it was disturbed since."""
+        said: dict[str, Any] = {}
+        for (text,) in self.office.store._db.query("SELECT text FROM journal ORDER BY rowid"):
+            record = json.loads(text)
+            name, kind = record["data"].get("step"), record["kind"]
+            if not name or not record["stream"].startswith("run:"):
+                continue
+            run = self.office.load(record["stream"][4:])
+            step = run.steps.get(name) or run.inherited.get(name)
+            if step is None or not step.spec.lever:
+                continue
+            ref = step.spec.lever.partition(":")[2]
+            said[ref] = self._aim(step.spec) if kind == "step.succeeded" else None
+        for ref, value in said.items():
+            route = isinstance(value, Shares)
+            truth = self.world.platform.shares(ref) if route else (
+                self.world.platform.is_open(ref) if isinstance(value, bool) else None)
+            if value is not None and truth != value and (
+                    self.disturbed.get(ref, -1.0) < self._landed.get(ref, -1.0)):
+                self.broken("journal is true", f"{ref} is {truth}, the journal says {value}")

@@ -1,0 +1,148 @@
+"""People with a policy in mind and a telephone: they start, look, resume, roll back, supersede.
+
+While things go wrong they act at random moments; once it is calm they act with purpose, and what
+they need to bring every queue to somebody who serves it is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from ccfailover.errors import StoreError, UsageError
+from ccfailover.model.plan import Mode, Plan
+from ccfailover.runbooks import recipe
+from ccfailover.runbooks.plan import Circumstances, Request, make_plan
+from ccfailover.runbooks.run import Run
+from ccfailover.runbooks.step import Step
+from ccfailover.simulation.clock_sim import Chance, Flow
+from ccfailover.simulation.engine_sim import Carrier, Office, StepKinds
+from ccfailover.simulation.faults_sim import FaultPlan, Strike
+from ccfailover.simulation.world_sim import HOME
+
+MOST_ACTIONS = 14
+"""Once it is calm: whoever needs more has a tool that does not get there."""
+
+
+@cache
+def _builtin(name: str) -> recipe.Recipe:
+    return recipe.load(name, {})
+
+
+class _Kinds:
+    def __init__(self, step: StepKinds) -> None:
+        self._step = step
+
+    def step(self, kind: str) -> type[Step]:
+        return self._step(kind)
+
+
+class Operator:
+    """`gave_up` is set when the calm actions did not suffice."""
+
+    def __init__(self, office: Office, faults: FaultPlan, chance: Chance) -> None:
+        self.office, self.faults, self.chance = office, faults, chance
+        self.actions = self.calm_actions = 0
+        self.gave_up = ""
+        self.satisfied: Callable[[], str] = lambda: ""
+        self._tries: dict[str, int] = {}
+
+    def life(self) -> Flow:
+        """One thing after the other, until nothing is open and everybody is served."""
+        self._launch_start(None)
+        while True:
+            yield self.chance.between(2, 60) if not self.faults.calm else 5.0
+            runs = self.office.open_runs()
+            busy = [run for run in runs if self._alive(run)]
+            if self.faults.calm:
+                if busy:
+                    continue
+                if not runs and not self.satisfied():
+                    return
+                if self.calm_actions >= MOST_ACTIONS:
+                    left = self.satisfied() or f"{runs[0].id} is {runs[0].phase.value}"
+                    self.gave_up = f"{self.calm_actions} actions were not enough: {left}"
+                    return
+                self.calm_actions += 1
+                self._with_purpose(runs)
+            elif runs:
+                self._at_random(self.chance.choice(runs), busy)
+            elif self.chance.often(0.5):
+                self._launch_start(None)
+
+    def _alive(self, run: Run) -> bool:
+        """Whether the lease of a run is in force, as `status` would tell."""
+        return any(lease.run == run.id and lease.holder
+                   and lease.expires_at > self.office.runtime.now()
+                   for lease in self.office.store.leases())
+
+    def _at_random(self, run: Run, busy: list[Run]) -> None:
+        if run in busy:
+            verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 1.0),
+                                         ("supersede", 1.0)))
+        else:
+            verb = self.chance.weighted((("look", 2.0), ("resume", 6.0), ("rollback", 2.0),
+                                         ("supersede", 2.0), ("skip", 1.0), ("abort", 0.5)))
+        self._act(verb, run)
+
+    def _with_purpose(self, runs: list[Run]) -> None:
+        """Resume twice; then plan anew from what is so now; what still resists is aborted."""
+        if not runs:
+            self._launch_start(None)
+            return
+        run = runs[0]
+        tried = self._tries.get(run.id, 0)
+        self._tries[run.id] = tried + 1
+        if tried < 2:
+            self._act("resume", run)
+        elif tried < 4:
+            self._act("supersede", run)
+        else:
+            self._act("abort", run)
+
+    def _act(self, verb: str, run: Run) -> None:
+        if verb == "look":
+            return
+        if verb == "supersede":
+            self._launch_start(run.id)
+            return
+        if verb == "stop":
+            self.faults.tell(Strike.STOP, "run")
+        self.actions += 1
+        carrier = Carrier(self.office, verb)
+        self.office.note(f"OPERATOR {verb} {run.id} ({run.phase.value}) → {carrier}")
+        carrier.launch(getattr(carrier, verb)(run))
+
+    def _launch_start(self, supersedes: str | None) -> None:
+        plan = self.plan(supersedes)
+        if plan is None or any(found.level == "hard" for found in plan.findings):
+            return
+        self.actions += 1
+        carrier = Carrier(self.office, plan.runbook)
+        self.office.note(f"OPERATOR starts {plan.runbook} {plan.hash} → {carrier}"
+                         + (f" superseding {supersedes}" if supersedes else ""))
+        carrier.launch(carrier.start(plan))
+
+    def plan(self, supersedes: str | None) -> Plan | None:
+        """From a look at the world now; None when nothing is to be done."""
+        world = self.office.world
+        runbook, subject = world.kind, HOME
+        if world.told(HOME) is not world.told("nobody") and world.told(HOME).value == "healthy" \
+                and runbook == "full_failover":
+            runbook = "failback"
+        percent = 40 if runbook == "overflow" else None
+        request = Request(runbook, "loan_calls" if runbook == "overflow" else subject,
+                          "simulated", Mode.REAL, percent=percent, supersedes=supersedes)
+        found = (recipe.load(runbook, world.policy.runbooks)
+                 if runbook in world.policy.runbooks else _builtin(runbook))
+        try:
+            plan = make_plan(world.policy, request, found, _Kinds(self.office.kinds),
+                             Circumstances(
+                                 world=world.picture(self.office.runtime.now()),
+                                 capabilities=self.office.levers.capabilities,
+                                 is_open=lambda site, at: True, is_blocked=lambda at: None))
+        except (UsageError, StoreError):
+            return None
+        acts = plan.shares_before != plan.shares_after and plan.branches
+        return plan if acts or supersedes else None
+
