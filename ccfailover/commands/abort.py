@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import conclude, finish
+from ccfailover.commands.acting import conclude
 from ccfailover.commands.common import desk_for, json_option, policy_option, reason_option
 from ccfailover.commands.resume import ask
 
@@ -26,4 +26,4 @@ def command(run: str | None, reason: str, yes: bool, policy: str | None, as_json
     found = runs.load(desk, run)
     ask(f"{desk.policy.heading}: abort {found.id} where it stands?", yes=yes)
     outcome = runs.abort(desk, found.id, reason=reason or "not given")
-    finish(conclude(desk, outcome, as_json=as_json))
+    conclude(desk, outcome, as_json=as_json)  # the run's state is no failure of this verb

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+ASKED = "asked at the terminal"
+
 
 def acting_options(fn: F) -> F:
     """The options of every verb that makes and runs a plan."""
@@ -71,6 +73,11 @@ def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
     if prepared.nothing_to_do:
         return _nothing(desk, prepared, as_json=as_json)
     how = _confirmed(desk, prepared, yes=yes, wanted=wanted, as_json=as_json)
+    if how == ASKED:
+        # A prompt may stand for long: what was shown must still be so.
+        fresh = preparing.prepare(desk, request)
+        preparing.agreed(desk, fresh, prepared.plan)
+        runs.may_start(prepared := fresh)
     with ticking(as_json) as watcher, stoppable() as on_driver:
         outcome = runs.start(desk, prepared, confirmed=how, watcher=watcher,
                              on_driver=on_driver)
@@ -133,7 +140,7 @@ def asked(question: str, *, not_done: str) -> str:
     if not agreed:
         raise Refused("not confirmed", guard="confirmation", not_done=not_done,
                       hint="ccfailover status")
-    return "asked at the terminal"
+    return ASKED
 
 
 def _kept(desk: Desk, prepared: Prepared) -> str:

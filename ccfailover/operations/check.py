@@ -11,8 +11,9 @@ from ccfailover.health import assess, nagios, poller, triggers
 from ccfailover.health.current import current_shares
 from ccfailover.model.health import Decision, TriggerState, World
 from ccfailover.operations import run_list
+from ccfailover.operations.history import last_movers
 from ccfailover.operations.news import tell
-from ccfailover.operations.status import automation, drift, last_movers
+from ccfailover.operations.status import automation, drift
 
 if TYPE_CHECKING:
     from ccfailover.operations.desk import Desk
@@ -122,7 +123,8 @@ def drift_notes(desk: Desk, world: World) -> list[tuple[int, str]]:
 
     Queues that an open run is moving are left out: there the journal is not finished.
     """
-    moving = {queue for run in run_list.open_runs(desk) for queue in run.plan.shares_after}
+    moving = {queue for run in run_list.open_runs(desk) if run.plan.mode.value == "real"
+              for queue in run.plan.shares_after}
     moved = last_movers(desk)
     notes = []
     for name, queue in desk.policy.queues.items():

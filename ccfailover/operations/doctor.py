@@ -118,6 +118,8 @@ def _store(desk: Desk) -> Iterator[Finding]:
                       error.hint or "free the disk, or give the file to this user")
         return
     yield Finding("store", OK, f"{path} takes writes, {len(desk.store.run_ids())} runs")
+    if "://" in path:
+        return  # the disk is the database server's
     free = shutil.disk_usage(os.path.dirname(path) or "/").free if path != ":memory:" else None
     if free is None:
         yield Finding("disk", BAD, "the store is in memory: it is lost with this process",
@@ -148,11 +150,16 @@ def _clock(desk: Desk) -> Iterator[Finding]:
     last = [record.at for record in desk.store.read("runs")[-1:]]
     last += [history.last.at for history in desk.store.histories().values()]
     ahead = (max(last, default=now) - now) / SECOND
+    apart = (desk.store.now() - now) / SECOND
     if now < EARLIEST:
         yield Finding("clock", BAD, "this machine's clock was never set", "start NTP")
     elif ahead > AHEAD:
         yield Finding("clock", BAD, f"the store holds something from {ahead:.0f} s in the future: "
                       "this clock went back, or another one is ahead", "start NTP everywhere")
+    elif abs(apart) > AHEAD:
+        yield Finding("clock", BAD, f"the database's clock is {abs(apart):.0f} s "
+                      f"{'ahead of' if apart > 0 else 'behind'} this machine's",
+                      "start NTP everywhere")
     else:
         yield Finding("clock", OK, "nothing recorded lies in the future")
 

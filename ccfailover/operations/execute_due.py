@@ -71,8 +71,9 @@ def _execute(desk: Desk, decision: Decision, queues: tuple[str, ...] = ()) -> Ex
         if nothing:
             answered(desk, decision.trigger, "nothing to do")
         else:
-            desk.store.append("automation", "trigger.refused",
-                              {"trigger": decision.trigger, "why": str(error)},
-                              actor=str(desk.actor))
+            # Told once for each reason, however often cron tries again.
+            name = f"refused:{decision.trigger}"
+            if desk.store.fact(name) != str(error):
+                desk.store.set_fact(name, str(error), actor=str(desk.actor))
         return Executed(decision, None, error)
     return Executed(decision, outcome, None)

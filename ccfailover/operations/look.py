@@ -7,11 +7,10 @@ who asks gets an answer; what cron has recorded, and so every trigger's hold, st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ccfailover.health import ProbeJob, assess
-from ccfailover.model.health import Outcome, ProbeHistory, Reading, State, Target, World
+from ccfailover.model.health import Outcome, ProbeHistory, Reading, Target, World
 
 if TYPE_CHECKING:
     from ccfailover.model.policy import ProbeSpec
@@ -99,12 +98,3 @@ def home_evidence(world: World, sites: Sequence[str]) -> Mapping[str, Mapping[st
                      "last_good": found.last_good, "first_bad": found.first_bad,
                      "observers_down": list(found.observers_down)}
     return out
-
-
-def with_down(world: World, site: str, reason: str) -> World:
-    """The same World with `site` taken for dead, because a person says so."""
-    found = world.sites.get(site)
-    if found is None or found.state is State.DOWN:
-        return world
-    told = replace(found, state=State.DOWN, reason=reason)
-    return replace(world, sites={**world.sites, site: told})

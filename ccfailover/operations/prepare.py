@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from ccfailover.errors import Refused, UsageError
 from ccfailover.model.health import World
 from ccfailover.model.plan import Mode, Plan
 from ccfailover.operations.desk import Desk
+from ccfailover.operations.history import last_moves, spent_today
 from ccfailover.operations.look import look
 from ccfailover.operations.until import instant
 from ccfailover.runbooks import recipe
 from ccfailover.runbooks.plan import Circumstances, Request, changed, make_plan
-from ccfailover.runbooks.run import Run, StepStatus, fold
-from ccfailover.runtime import SECOND
-
-DAY = 86_400 * SECOND
 
 _LOOKING = frozenset({"verify", "confirm", "notify", "approve"})
 
@@ -108,38 +103,3 @@ def saved_plan(desk: Desk, wanted: str) -> Plan:
         raise UsageError(f"no plan {wanted} was made with this store",
                          not_done="nothing was moved", hint="ccfailover plan … shows its hash")
     return Plan.from_json(data)
-
-
-def last_moves(desk: Desk) -> Mapping[str, int]:
-    """When each lever was last moved by a run (µs), for the anti-flap guard.
-
-    An `ack` after the move lifts the block; so does the run's own plan when it was planned.
-    """
-    window = int(desk.policy.guards.flap_block * SECOND)
-    acked = desk.store.fact("acked_at") or 0
-    moves: dict[str, int] = {}
-    for run in recent_runs(desk, max(desk.runtime.now() - window, acked)):
-        planned = run.plan.runbook in ("switchover", "failback")
-        if run.ended_at is None or run.ended_at <= acked or planned:
-            continue
-        for step in run.steps.values():
-            if step.spec.lever and step.status is StepStatus.SUCCEEDED and step.ended_at:
-                moves[step.spec.lever] = max(step.ended_at, moves.get(step.spec.lever, 0))
-    return moves
-
-
-def spent_today(desk: Desk) -> Decimal:
-    """What the real runs of the last 24 hours cost by their plans: rate × hours in effect."""
-    total, now = Decimal(0), desk.runtime.now()
-    for run in recent_runs(desk, now - DAY):
-        if run.plan.mode is Mode.REAL and run.started_at:
-            hours = Decimal(now - run.started_at) / Decimal(3600 * SECOND)
-            total += Decimal(run.plan.cost_per_hour) * hours
-    return total
-
-
-def recent_runs(desk: Desk, since: int) -> Iterator[Run]:
-    """Runs created at or after `since` (µs), oldest first."""
-    for record in desk.store.read("runs"):
-        if record.kind == "run.created" and record.at >= since:
-            yield fold(desk.store.read(f"run:{record.data['run']}"))

@@ -43,7 +43,7 @@ def alive(desk: Desk, run: Run) -> bool | None:
     """Whether somebody carries this run: lease in force and holder not provably dead."""
     for lease in desk.store.leases():
         if lease.run == run.id:
-            if lease.expires_at <= desk.runtime.now():
+            if lease.expires_at <= desk.store.now():
                 return False
             return desk.store.holder_alive(lease)
     return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ccfailover.health.current import current_shares
 from ccfailover.model.health import State, World
 from ccfailover.operations import run_list
+from ccfailover.operations.history import Moved, last_movers
 from ccfailover.operations.look import look, remembered
 
 if TYPE_CHECKING:
@@ -60,10 +61,6 @@ def status(desk: Desk, *, probe: bool) -> Status:
     return Status(facts, world)
 
 
-Moved = tuple[int, str, dict[str, int]]
-"""When a queue was moved last (µs), by whom and why, to which shares."""
-
-
 def drift(queue: Queue, world: World, moved: dict[str, Moved]) -> bool | None:
     """Whether a queue's lever reads other than the journal says. None: not known, also when the
     reading is older than the last move."""
@@ -72,27 +69,6 @@ def drift(queue: Queue, world: World, moved: dict[str, Moved]) -> bool | None:
     if actual is None or view is None or view.shares_at is None or view.shares_at < at:
         return None
     return actual.to_json() != expected
-
-
-def last_movers(desk: Desk) -> dict[str, Moved]:
-    """The last move of each queue that was ever moved, by a run in effect or by `adopt`."""
-    found: dict[str, Moved] = {}
-    for record in desk.store.read("runs"):
-        # Drills move nothing; a run that was rolled back left the world as it was.
-        if record.kind != "run.ended" or record.data.get("state") not in (
-                "succeeded", "succeeded_with_exceptions"):
-            continue
-        run = run_list.folded(desk, record.data["run"])
-        if run.plan.mode.value != "real":
-            continue
-        for queue, shares in run.plan.shares_after.items():
-            text = f"{run.plan.runbook} {run.id} by {run.requester.partition('[')[0]}"
-            found[queue] = (record.at, text, dict(shares))
-    adopted = desk.store.fact("adopted") or {}
-    for queue, data in adopted.items():
-        if queue not in found or data["at"] > found[queue][0]:
-            found[queue] = (data["at"], f"adopted by {data['by']}", dict(data["shares"]))
-    return found
 
 
 def automation(desk: Desk) -> dict[str, Any]:

@@ -9,11 +9,9 @@ from zoneinfo import ZoneInfo
 from ccfailover.errors import UsageError
 from ccfailover.model.health import Decision
 from ccfailover.operations.desk import Desk
-from ccfailover.operations.run_list import folded
+from ccfailover.operations.history import last_runs
 from ccfailover.runbooks.run import Run
 from ccfailover.runtime import SECOND
-
-IN_EFFECT = ("succeeded", "succeeded_with_exceptions")
 
 
 def instant(text: str, timezone: str, now: int) -> str:
@@ -52,14 +50,8 @@ def over(desk: Desk) -> Iterator[tuple[Decision, str]]:
 
     One whose queue somebody has moved since is left alone: the later move counts.
     """
-    last: dict[str, Run] = {}
-    for record in desk.store.read("runs"):
-        if record.kind == "run.ended" and record.data.get("state") in IN_EFFECT:
-            run = folded(desk, record.data["run"])
-            if run.plan.mode.value == "real":
-                last.update(dict.fromkeys(run.plan.shares_after, run))
     adopted = desk.store.fact("adopted") or {}
-    for name, run in last.items():
+    for name, run in last_runs(desk).items():
         queue, at = desk.policy.queues.get(name), ends_at(run)
         later = adopted.get(name, {}).get("at", 0) > (run.ended_at or 0)
         if queue is None or at is None or later or at > desk.runtime.now():

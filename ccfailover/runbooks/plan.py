@@ -153,7 +153,7 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
         branches.append(Branch(queue.name, _number(queue.name, steps)))
     findings.extend(judge(
         policy, runbook=kind, queue_plans=queue_plans, world=world, at=world.at,
-        home_down_fresh=_home_down(queues, world), overrides=request.overrides,
+        home_down_fresh=_left_is_down(policy, request, world), overrides=request.overrides,
         spent_today=seen.spent_today, last_moves=seen.last_moves, is_blocked=seen.is_blocked,
         automatic=request.automatic,
     ))
@@ -223,9 +223,11 @@ def _states(policy: Policy, queues: Sequence[Queue], world: World) -> dict[str, 
     return {name: world.site_state(name).value for name in sorted(sites)}
 
 
-def _home_down(queues: Sequence[Queue], world: World) -> bool:
-    """Whether home is down as seen now: a stale `down` is `unknown`, so this is fresh."""
-    return any(world.site_state(queue.home) is State.DOWN for queue in queues)
+def _left_is_down(policy: Policy, request: Request, world: World) -> bool:
+    """Whether the site that is left is down as seen now: a stale `down` is `unknown`."""
+    subject = request.subject
+    site = policy.queues[subject].home if subject in policy.queues else subject
+    return world.site_state(site) is State.DOWN
 
 
 _WORSE = [State.HEALTHY, State.DEGRADED, State.UNKNOWN, State.DOWN]
@@ -234,7 +236,7 @@ _WORSE = [State.HEALTHY, State.DEGRADED, State.UNKNOWN, State.DOWN]
 def changed(policy: Policy, made: Plan, now: Plan) -> list[str]:
     """What an earlier plan rests on that is no longer so; empty when it may be run.
 
-    A home that got worse voids nothing: that is what the plan is for.
+    A home that got worse voids nothing (that is what the plan is for), unless it is to receive.
     """
     out: list[str] = []
     if made.policy_sha256 != now.policy_sha256:
@@ -242,7 +244,8 @@ def changed(policy: Policy, made: Plan, now: Plan) -> list[str]:
     if made.mode is not now.mode or made.basis.get("request") != now.basis.get("request"):
         out.append(f"it was made for {made.runbook} {made.subject} ({made.mode.value}), "
                    f"not for {now.runbook} {now.subject} ({now.mode.value})")
-    homes = {queue.home for queue in policy.queues.values()}
+    receivers = {site for parts in now.shares_after.values() for site in parts}
+    homes = {queue.home for queue in policy.queues.values()} - receivers
     then, today = made.basis.get("states", {}), now.basis.get("states", {})
     for site in sorted({*then, *today}):
         was, is_now = then.get(site, "unknown"), today.get(site, "unknown")

@@ -107,8 +107,8 @@ class StepRecord:
 class Run:
     """A run as its journal tells it. `phase` does not know of crashes: see `state`.
 
-    `inherited` are the lever moves of the run that this one superseded, and of the one before
-    that: where a rollback has to go back to. `back` is the direction it was last going.
+    `inherited` are the moves of the run that this one superseded, and of the one before that:
+    where a rollback has to go back to. `back` is the direction it was last going.
     """
 
     id: str
@@ -157,22 +157,22 @@ class Run:
                 if s.status in (StepStatus.FAILED, StepStatus.STARTED, StepStatus.UNDO_FAILED)]
 
     def first_moves(self) -> dict[str, StepRecord]:
-        """The first move of each lever that may still be in effect, inherited ones included, in
-        the order in which the levers were first touched."""
-        found = {step.spec.lever: step for step in self.inherited.values() if step.touched}
-        mine = [step for step in self.steps.values() if step.spec.lever and step.has_snapshot]
-        moved = {step.spec.lever for step in mine if step.touched}
+        """The first move of each lever that may still be in effect, and every move of items,
+        inherited ones included, in the order in which they were first begun."""
+        def key(step: StepRecord) -> str:
+            return step.spec.lever or step.spec.id
+
+        found = {key(step): step for step in self.inherited.values() if step.touched}
+        mine = [step for step in self.steps.values() if step.snapshot is not None]
+        moved = {key(step) for step in mine if step.touched}
         for step in sorted(mine, key=lambda step: step.started_at or 0):
-            if step.spec.lever in moved:
-                found.setdefault(step.spec.lever, step)
+            if key(step) in moved:
+                found.setdefault(key(step), step)
         return found
 
 
 def _inherit(earlier: Run | None) -> dict[str, StepRecord]:
-    """What is left to a successor, under names of its own: `r3-1f2e:loan_calls/1-shift_route`.
-
-    Only levers: what a move of items did is in the ledger, and stays where it is.
-    """
+    """What is left to a successor, under names of its own: `r3-1f2e:loan_calls/1-shift_route`."""
     if earlier is None:
         return {}
     left = {}
@@ -254,6 +254,10 @@ def _step(step: StepRecord, record: Record) -> StepRecord:
             return replace(step, status=StepStatus.FAILED, truth=data.get("truth", ""),
                            reason=data.get("reason", ""), ended_at=record.at,
                            vetoed=bool(data.get("veto")))
+        case "step.skipped" if step.status in (StepStatus.UNDOING, StepStatus.UNDO_FAILED):
+            # What could not be undone stays as it is, and the rollback goes on without it.
+            return replace(step, status=StepStatus.UNDONE, ended_at=record.at,
+                           exceptions=(f"not undone, skipped: {data.get('reason', '')}",))
         case "step.skipped":
             return replace(step, status=StepStatus.SKIPPED, reason=data.get("reason", ""),
                            ended_at=record.at)
