@@ -273,10 +273,10 @@ def backward(run: Run) -> Engine[Result]:
     """Undo what was done, in reverse order, branches side by side; never more than was done.
 
     A run that superseded another goes back to where that one began: its own moves first, then
-    those of the other on levers that this run never touched.
+    those of the other on levers that this run never touched, and its moves of items.
     """
     plan = run.plan
-    own = {step.spec.lever for step in run.steps.values() if step.touched}
+    own = {step.spec.lever for step in run.steps.values() if step.touched} - {""}
     left = {name: step for name, step in run.inherited.items() if step.spec.lever not in own}
     groups: list[tuple[_Undo, ...]] = [
         tuple(_undo_branch(run.steps, branch.steps, run.inherited) for branch in group)
@@ -299,7 +299,8 @@ def _undo_branch(records: Mapping[str, StepRecord], specs: tuple[StepSpec, ...],
     Several steps may have moved one lever (the increments of a shift): the lever goes straight
     back to what it was before the first of them, when its last one's turn comes.
     """
-    first = {step.spec.lever: step.snapshot for step in (inherited or {}).values()}
+    first = {step.spec.lever: step.snapshot for step in (inherited or {}).values()
+             if step.spec.lever}
     begun = [records[spec.id] for spec in specs if records[spec.id].has_snapshot]
     by_lever: dict[str, list[StepRecord]] = {}
     for step in begun:

@@ -95,6 +95,9 @@ class Transfer(Step):
         self._resolved: MoveResult | None = None
         self._back: Mover | None = None
         self._undo: MoveResult | None = None
+        # A move inherited from a superseded run is undone as that run's own: `run:step`.
+        owner, _, step = spec.id.rpartition(":")
+        self._owner = (owner or ctx.run, step)
 
     @property
     def _clears(self) -> bool:
@@ -170,7 +173,7 @@ class Transfer(Step):
                           not_done=f"what is not moved yet stays at {self.spec.params['source']}",
                           hint="roll back, or plan anew with another receiver")
         if self._mover is None:
-            self._mover = self._make("source", "target", self.spec.id, self._eligibility(),
+            self._mover = self._make("source", "target", self._owner, self._eligibility(),
                                      self._limit(snapshot))
         self._result = self._mover.run(deadline)
         return self._result.finished
@@ -200,7 +203,7 @@ class Transfer(Step):
                           hint="leave them where they are, or roll back when it is healthy")
         deadline = self.ctx.runtime.monotonic() + self.spec.timeout
         if self._resolved is None and (doubtful := self._doubtful()):
-            self._mover = self._mover or self._make("source", "target", self.spec.id,
+            self._mover = self._mover or self._make("source", "target", self._owner,
                                                     OnlyThese(doubtful), None)
             result = self._mover.run(deadline)
             if not result.finished:
@@ -208,20 +211,24 @@ class Transfer(Step):
             self._resolved = result
             self._mover = None
         if self._back is None:
-            self._back = self._make("target", "source", f"{self.spec.id}~undo",
+            self._back = self._make("target", "source", self._undoing,
                                     OnlyThese(self._away()), None)
         self._undo = self._back.run(deadline)
         return self._undo.finished
 
     # --- what the answers are made of ----------------------------------------------------------
 
-    def _make(self, source: str, target: str, step: str, eligibility: Eligibility,
+    @property
+    def _undoing(self) -> tuple[str, str]:
+        return self.ctx.run, f"{self.spec.id}~undo"
+
+    def _make(self, source: str, target: str, move: tuple[str, str], eligibility: Eligibility,
               limit: int | None) -> Mover:
-        params, ctx = self.spec.params, self.ctx
+        params, ctx, (run, step) = self.spec.params, self.ctx, move
         rate = params.get("rate")
         return Mover(
             self._backlog(source), self._backlog(target), store=ctx.store, lease=ctx.lease,
-            run=ctx.run, step=step, queue=self._queue, source_site=str(params[source]),
+            run=run, step=step, queue=self._queue, source_site=str(params[source]),
             target_site=self._site(str(params[target])), eligibility=eligibility,
             runtime=ctx.runtime, target_capabilities=ctx.levers.capabilities(self._lever(target)),
             rate_per_second=float(rate) if rate else None, limit=limit, stop=ctx.stop,
@@ -287,27 +294,28 @@ class Transfer(Step):
 
     def _nothing_waits(self) -> bool:
         """Only where the platform itself counts none, and the ledger has none in doubt."""
-        doubtful = self.ctx.store.item_counts(run=self.ctx.run, step=self.spec.id)
+        run, step = self._owner
+        doubtful = self.ctx.store.item_counts(run=run, step=step)
         if doubtful.get(ItemState.CLAIMED) or doubtful.get(ItemState.DELIVERED):
             return False
         found = self.ctx.levers.backlog_view(self._lever("source")).measure()
         return found.depth == 0
 
-    def _rows(self, step: str) -> dict[str, ItemState]:
-        return {row.item_id: row.state
-                for row in self.ctx.store.items(run=self.ctx.run, step=step)}
+    def _rows(self, move: tuple[str, str]) -> dict[str, ItemState]:
+        run, step = move
+        return {row.item_id: row.state for row in self.ctx.store.items(run=run, step=step)}
 
     def _moved(self) -> int:
-        return sum(state in AT_TARGET for state in self._rows(self.spec.id).values())
+        return sum(state in AT_TARGET for state in self._rows(self._owner).values())
 
     def _doubtful(self) -> set[str]:
         """Items that this step claimed, or delivered, without knowing how that ended."""
         unsure = (ItemState.CLAIMED, ItemState.DELIVERED)
-        return {item for item, state in self._rows(self.spec.id).items() if state in unsure}
+        return {item for item, state in self._rows(self._owner).items() if state in unsure}
 
     def _away(self) -> set[str]:
         """Items this step delivered that its undo has not brought back."""
-        back = {item for item, state in self._rows(f"{self.spec.id}~undo").items()
+        back = {item for item, state in self._rows(self._undoing).items()
                 if state in AT_TARGET}
-        return {item for item, state in self._rows(self.spec.id).items()
+        return {item for item, state in self._rows(self._owner).items()
                 if state in AT_TARGET} - back
