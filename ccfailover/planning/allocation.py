@@ -19,7 +19,12 @@ from ccfailover.model.policy import Policy, Queue, Site
 from ccfailover.model.shares import Shares
 from ccfailover.planning.capacity import DEFERRED, handle_seconds
 from ccfailover.planning.cost import cost_per_hour
-from ccfailover.planning.eligibility import down_dependencies, forbidden, reason_of
+from ccfailover.planning.eligibility import (
+    down_dependencies,
+    forbidden,
+    reason_of,
+    unavailable,
+)
 from ccfailover.planning.placing import (
     Placement,
     ceil_to,
@@ -136,9 +141,19 @@ def _keep_normal(facts: Facts, place: Placement) -> None:
                 kept = floor_to(percent, place.step)
                 place.parts[name] = kept
                 place.rest -= kept
-        elif not facts.gone(name) and not forbidden(
-                facts.policy, facts.queue, site, kind=facts.kind, at=facts.at):
+        elif _keeps(facts, site):
             place.give(site, percent, beyond=name != facts.queue.home)
+
+
+def _keeps(facts: Facts, site: Site) -> bool:
+    """Whether a site that is not left goes on with its normal share. A backup that is closed, or
+    stands on what is down, answers nobody; home's own hours are part of what is normal."""
+    if facts.gone(site.name) or forbidden(
+            facts.policy, facts.queue, site, kind=facts.kind, at=facts.at):
+        return False
+    return site.name == facts.queue.home or not unavailable(
+        facts.policy, facts.queue, site, facts.world, at=facts.at, is_open=facts.is_open,
+        capabilities=facts.capabilities)
 
 
 def _passed_over(facts: Facts, place: Placement, doubtful: list[Site]) -> list[Finding]:
@@ -215,8 +230,7 @@ def _overflow(facts: Facts, fraction: int | None) -> Allocation:
         if name not in facts.policy.sites:
             place.parts[name] = floor_to(percent, place.step)
             place.rest -= place.parts[name]
-        elif not facts.gone(name) and not forbidden(
-                facts.policy, queue, facts.policy.sites[name], kind=facts.kind, at=facts.at):
+        elif _keeps(facts, facts.policy.sites[name]):
             place.give(facts.policy.sites[name], percent, beyond=True)
     for site in found.sure:
         place.give(site, place.rest)
@@ -234,7 +248,9 @@ def _surplus(facts: Facts, place: Placement, own: int) -> tuple[int, list[Findin
     deferred work only. No more is moved than `max_step` allows at once.
     """
     queue, home, load = facts.queue, facts.home, facts.load
-    able = facts.capacity(home)
+    # Nobody is on the line for deferred work: what comes at night is served in the morning.
+    closed = queue.channel not in DEFERRED and not facts.is_open(home, facts.at)
+    able = 0.0 if closed else facts.capacity(home)
     if able is None or load is None:
         missing = f"the capacity of {home.name}" if able is None else "the load"
         return 0, [facts.finding("surplus", "hard", (
@@ -254,8 +270,9 @@ def _surplus(facts: Facts, place: Placement, own: int) -> tuple[int, list[Findin
     percent = over * 100 / load if load > 0 else 100.0
     amount = min(ceil_to(percent, place.step), floor_to(own, place.step))
     findings = [facts.finding("surplus", "info", (
-        f"{home.name} can serve {number(able)} of {number(work)} {place.noun} an hour"
-        f"{with_backlog}: {number(percent)} % of the load is too much → {amount} % leaves"))]
+        f"{home.name} {'is closed now and ' if closed else ''}can serve {number(able)} of "
+        f"{number(work)} {place.noun} an hour{with_backlog}: {number(percent)} % of the load is "
+        f"too much → {amount} % leaves"))]
     most = facts.policy.guards.max_step
     if most is not None:
         away = max(0, own - facts.now.of(home.name))

@@ -359,6 +359,34 @@ def test_overflow_keeps_at_home_what_no_backup_can_take(scene):
     assert "hq keeps 40 % more than it should" in said(got, "beyond_capacity")
 
 
+def test_a_closed_home_serves_nobody(scene):
+    """After hours all live work is surplus; deferred work waits for the morning."""
+    scene.states["hq"] = State.HEALTHY
+    scene.closed = {"hq"}
+    got = scene.allocate("overflow")
+    assert got.shares == Shares({"acme": 70, "hq": 30}), "all that acme can take"
+    assert "hq is closed now and can serve 0 of 600 calls an hour" in said(got, "surplus")
+    scene.change_queue(channel="email")
+    assert scene.allocate("overflow").untouched
+
+
+@pytest.mark.parametrize("kind", ["failover", "overflow"])
+def test_a_closed_backup_keeps_no_normal_share(scene, kind):
+    """Nobody answers at a backup that is closed or stands on what is down, whatever is normal."""
+    scene.change_queue(normal=Shares({"hq": 90, "acme": 10}))
+    scene.now = Shares({"hq": 90, "acme": 10})
+    scene.states["hq"] = State.DOWN if kind == "failover" else State.HEALTHY
+    fraction = 20 if kind == "overflow" else None
+    for trouble in ("closed", "fallen"):
+        scene.closed = {"acme"} if trouble == "closed" else set()
+        scene.change_site("acme", depends_on=("vpn",))
+        scene.fallen = {"vpn"} if trouble == "fallen" else set()
+        got = scene.allocate(kind, fraction=fraction)
+        assert got.shares.of("acme") == 0, trouble
+    scene.fallen = set()
+    assert scene.allocate(kind, fraction=fraction).shares.of("acme") >= 10
+
+
 def test_overflow_without_surplus_or_figures(scene):
     """No surplus: nothing moves. Figures missing: refused, with what to do."""
     scene.states["hq"] = State.HEALTHY
