@@ -264,7 +264,7 @@ class Transfer(Step):
             told.append(f"{result.stranded} delivered, their copies at {source} not deleted")
         if result.remaining_claimed:
             told.append(f"{result.remaining_claimed} in doubt: claimed at {source}, not seen again")
-        if result.unreachable:
+        if result.unreachable and not result.complete:  # else: beyond the limit, and meant to stay
             told.append(f"{result.unreachable} at {source} could not be reached")
         elif result.unreachable is None:
             told.append(f"{source} does not say how many it still holds")
