@@ -67,7 +67,7 @@ class CelEligibility:
 
     def _licence_reason(self, item: WorkItem) -> str | None:
         name = self._queue.licence_field
-        if name is None:
+        if name is None or _is_ours(self._target, self._target.licences):
             return None
         state = item.fields.get(name)
         if not isinstance(state, str) or not state.strip():
@@ -93,11 +93,18 @@ def _queue_reason(queue: Queue, target: Site) -> str | None:
     """What keeps every item of the queue from this target."""
     if queue.outsource == "never" and not target.in_house:
         return "the queue may never be outsourced"
-    if queue.data_class is not None and queue.data_class not in (target.data_classes or ()):
+    if (queue.data_class is not None and queue.data_class not in (target.data_classes or ())
+            and not _is_ours(target, target.data_classes)):
         return f"{target.name} may not handle the queue's data class"
-    if queue.criteria_version is not None and queue.criteria_version != target.criteria_version:
+    if (queue.criteria_version is not None and queue.criteria_version != target.criteria_version
+            and not _is_ours(target, target.criteria_version)):
         return f"{target.name} does not work by the queue's credit criteria version"
     return None
+
+
+def _is_ours(target: Site, declared: object) -> bool:
+    """As in planning: of the lender's own sites only what they declare is held against them."""
+    return target.in_house and declared is None
 
 
 def _today(site: Site, runtime: Runtime) -> date:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -61,6 +62,17 @@ def test_licence_field(until: date | None, goes: bool) -> None:
     assert judge(of, target, item(state="OK")) == "acme holds no licence for its state"
     assert "missing" in str(judge(of, target, item()))
     assert judge(of, site("acme"), item(state="TX")) is not None
+
+
+def test_of_our_own_sites_only_what_they_declare_is_held_against_them() -> None:
+    """As the planner has it: else new applications would go to a house that may have no old one."""
+    of = queue(data_class="credit", criteria_version="2026-10", licence_field="state", item=MAP)
+    annex = replace(site("annex"), in_house=True)
+    assert judge(of, annex, item(state="TX")) is None
+    for declared in ({"data_classes": frozenset({"contact"})}, {"criteria_version": "2026-09"},
+                     {"licences": {"OK": None}}):
+        assert judge(of, replace(annex, **declared), item(state="TX")), declared
+    assert judge(of, site("acme"), item(state="TX"))
 
 
 def test_a_licence_ends_at_the_sites_midnight() -> None:
