@@ -67,9 +67,14 @@ def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prep
 
 
 def refusal(plan: Plan) -> Refused | None:
-    """What stands against a plan: a hard finding always, a soft one unless it was overridden."""
+    """What stands against a plan: a hard finding always, a soft one unless it was overridden.
+
+    Soft guards hold back moves, and a shadow drill makes none: the rehearsal of a failover must
+    not fail because home happens to be well that day. The finding is shown all the same.
+    """
+    drill = plan.mode is Mode.SHADOW
     stops = [f for f in plan.findings if f.level == "hard"
-             or f.level == "soft" and f.guard not in plan.overrides]
+             or f.level == "soft" and f.guard not in plan.overrides and not drill]
     if not stops:
         return None
     first = stops[0]
