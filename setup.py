@@ -40,7 +40,7 @@ RUNTIME = [
 ]
 
 # The store for teams and many machines; imported only when the policy names such a store.
-POSTGRES = ["psycopg[binary]>=3.2,<4"]
+POSTGRES = ["psycopg[binary]>=3.3,<4"]
 
 DEMO = ["roto-aws>=0.10,<0.11"]
 

@@ -6,15 +6,22 @@ import ipaddress
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.servers.postgres import Postgres
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Beside the search path: programs that came as wheels, and where Debian puts servers.
-SERVER_PLACES = [str(Path(sys.executable).parent), "/usr/sbin", "/usr/local/sbin", "/sbin"]
+SERVER_PLACES = [
+    str(Path(sys.executable).parent), "/usr/sbin", "/usr/local/sbin", "/sbin",
+    # One folder a release, and none of them on the path; the newest first.
+    *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"),
+                     key=lambda place: -int("0" + place.parent.name.partition(".")[0]))),
+]
 
 
 def find_server(name: str) -> str | None:
@@ -39,6 +46,17 @@ def server_or_skip(name: str) -> str:
 def require_server() -> Callable[[str], str]:
     """`require_server("roto-server")` gives its path, or skips (in CI: fails) the test."""
     return server_or_skip
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL of our own, one a worker; `postgres.new_database()` gives an empty DSN."""
+    program = server_or_skip("postgres")
+    server = Postgres(Path(program).resolve().parent, tmp_path_factory.mktemp("postgres") / "pg")
+    try:
+        yield server.start()
+    finally:
+        server.stop("immediate")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

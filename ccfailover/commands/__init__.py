@@ -44,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "policy": ("policy", "The policy's schema, and where the policy is found."),
     "providers": ("providers", "Provider kinds, and a read-only test of the policy's own."),
     "doctor": ("doctor", "Check what this machine needs to act in a disaster."),
+    "db": ("db", "Bring the store's tables up to this version."),
     "outbox": ("outbox", "Deliver the messages that wait to be sent."),
     "demo": ("demo", "The whole job on local processes: a site dies, its work goes on."),
 }

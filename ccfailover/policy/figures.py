@@ -108,6 +108,22 @@ def host_of(url: str | None) -> str | None:
         return None
 
 
+def store_hosts(store: str | None) -> list[str]:
+    """The hosts of a database's address, which may name several; [] for a path."""
+    if store is None or "://" not in store:
+        return []
+    places = store.partition("://")[2].partition("/")[0].rpartition("@")[2].split(",")
+    return [host for place in places if (host := host_of(f"x://{place}")) is not None]
+
+
+def has_password(store: str | None) -> bool:
+    """Whether a database's address carries its password in the open."""
+    if store is None or "://" not in store:
+        return False
+    authority, _, rest = store.partition("://")[2].partition("/")
+    return ":" in authority.rpartition("@")[0] or "password=" in rest
+
+
 def hosts(site: Site) -> set[str]:
     """Hosts that the site's own probes look at."""
     found: set[str] = set()

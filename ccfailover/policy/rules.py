@@ -223,16 +223,19 @@ class _Rules:
         """The journal must survive the site that it tells about."""
         homes = {queue.home for queue in self._policy.queues.values()}
         path: Path = ("store", "location") if self._policy.store_location else ("store",)
+        if figures.has_password(self._policy.store):
+            self._say(("store",), "the store's address holds a password: keep the whole address "
+                      "elsewhere and name that place, as in store: \"env:CCFAILOVER_DATABASE\"")
         for name in sorted(homes):
             site = self._policy.sites[name]
             place = self._policy.store_location
             if place is not None and place in {name, site.location}:
                 self._say(path, f"the store stands in {place}, where {name} does: it would be "
                           "gone when it is needed")
-            host = figures.host_of(self._policy.store)
-            if host is not None and host in figures.hosts(site):
-                self._say(path, f"the store is on {shown(host)}, a host that is probed as part "
-                          f"of {name}: it would be gone when it is needed")
+            for host in figures.store_hosts(self._policy.store):
+                if host in figures.hosts(site):
+                    self._say(path, f"the store is on {shown(host)}, a host that is probed as "
+                              f"part of {name}: it would be gone when it is needed")
 
     def unused(self) -> None:
         """What nothing refers to is either left over or forgotten."""

@@ -7,6 +7,7 @@ knows about SQL.
 
 from __future__ import annotations
 
+from ccfailover.errors import StoreError
 from ccfailover.runtime import Runtime
 from ccfailover.store.chain import GENESIS
 from ccfailover.store.db import Database
@@ -54,7 +55,13 @@ def open_store(
     Raises StoreError, whose text never holds a password.
     """
     if location.startswith(("postgresql://", "postgres://")):
-        from ccfailover.store.postgres import PostgresDatabase
+        try:
+            from ccfailover.store.postgres import PostgresDatabase
+        except ImportError as error:
+            raise StoreError(
+                f"a store in PostgreSQL needs psycopg ({error})", not_done="no store was opened",
+                hint="pip install 'ccfailover[postgres]'",
+            ) from error
 
         return Store(PostgresDatabase(location, runtime, create=create, upgrade=upgrade))
     from ccfailover.store.files import path_of

@@ -131,7 +131,9 @@ def _where(
     if states is not None:
         names = {f"state{index}": state.value for index, state in enumerate(states)}
         params.update(names)
-        sql += f" AND state IN ({', '.join(':' + name for name in names)})"
+        # Nothing between the brackets is understood by SQLite alone.
+        among = ", ".join(":" + name for name in names) or "NULL"
+        sql += f" AND state IN ({among})"
     return sql, params
 
 

@@ -11,6 +11,7 @@ by the number that each write leaves in `last_write` beside what it writes.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import zlib
@@ -27,6 +28,7 @@ from ccfailover.runtime import Runtime
 from ccfailover.store import dsn, migrations
 from ccfailover.store.db import Database, Row, Transaction
 from ccfailover.store.postgres_errors import Unwritten, explain
+from ccfailover.store.postgres_link import GRACE, Link
 
 T = TypeVar("T")
 
@@ -46,8 +48,6 @@ _NOTED = "SELECT (SELECT number FROM last_write WHERE writer = '{writer}')"
 _PRUNE = ("DELETE FROM last_write WHERE writer IN (SELECT writer FROM last_write "
           "WHERE at < ccf_now() - 3600000000 FOR UPDATE SKIP LOCKED)")
 
-Connection = psycopg.Connection[Row]
-
 
 @lru_cache(maxsize=512)
 def in_psycopg(sql: str) -> str:
@@ -62,7 +62,7 @@ def _values(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PostgresTransaction(Transaction):
-    def __init__(self, connection: Connection, now: int) -> None:
+    def __init__(self, connection: Link, now: int) -> None:
         self._connection = connection
         self.now = now
 
@@ -94,8 +94,8 @@ class PostgresDatabase(Database):
         self.runtime = runtime
         self._writing, self._reading = threading.RLock(), threading.RLock()
         self._in_transaction = self._in_snapshot = self._closed = False
-        self._writer: Connection | None = None
-        self._reader: Connection | None = None
+        self._writer: Link | None = None
+        self._reader: Link | None = None
         self._name, self._number = "", 0
         self._warned = False
         try:
@@ -130,8 +130,9 @@ class PostgresDatabase(Database):
         with self._writing:
             if self._in_transaction:
                 raise CcfError(f"a transaction within a transaction: {doing}")
-            with self._plain(f"{doing}: nothing of it was written"):
-                connection = self._writing_connection()
+            not_done = f"{doing}: nothing of it was written"
+            with self._plain(not_done):
+                connection = self._writing_connection(not_done)
                 self._in_transaction = True
                 try:
                     now = self._begin(connection, on)
@@ -165,7 +166,7 @@ class PostgresDatabase(Database):
 
     # --- a write
 
-    def _begin(self, connection: Connection, on: str | None) -> int:
+    def _begin(self, connection: Link, on: str | None) -> int:
         """Locks first, then the time, in one exchange with the server; the time."""
         self._number += 1
         note = _NOTE.format(writer=self._name, number=self._number)
@@ -175,7 +176,7 @@ class PostgresDatabase(Database):
             raise self._other_schema(int(version or 0))
         return int(now)
 
-    def _commit(self, connection: Connection, doing: str, on: str | None) -> None:
+    def _commit(self, connection: Link, doing: str, on: str | None) -> None:
         self._warned = False
         try:
             connection.execute("COMMIT")
@@ -195,8 +196,9 @@ class PostgresDatabase(Database):
         for: as soon as we have it, the old connection's fate is sealed. On a server that was
         promoted without it, it has not happened, and may be repeated there."""
         def ask() -> bool:
-            with self._plain("it is not known yet whether it was written"):
-                connection = self._writing_connection()
+            not_done = "it is not known yet whether it was written"
+            with self._plain(not_done):
+                connection = self._writing_connection(not_done)
                 try:
                     (found,) = _last(
                         connection, f"BEGIN; {_locks(on)}; {_NOTED.format(writer=self._name)}")
@@ -213,24 +215,27 @@ class PostgresDatabase(Database):
 
     # --- connections and schema
 
-    def _connect(self) -> Connection:
+    def _connect(self, not_done: str) -> Link:
         if self._closed:
-            raise StoreError("the store is closed", where=self.path, not_done="nothing was done")
-        with self._plain("no store was opened"):
-            connection = psycopg.connect(**self._address.params, autocommit=True)
+            raise StoreError("the store is closed", where=self.path, not_done=not_done)
+        with self._plain(not_done):
+            connection = Link.connect(**self._address.params, autocommit=True)
+        connection.runtime = self.runtime
+        connection.longest = self.statement_timeout + GRACE
         encoding = connection.info.parameter_status("server_encoding")
-        if connection.info.server_version < OLDEST_SERVER or encoding != "UTF8":
+        version = connection.info.server_version
+        if version < OLDEST_SERVER or encoding != "UTF8":
             connection.close()
             raise StoreError(
-                f"the server has version {connection.info.server_version // 10_000} and keeps "
-                f"text as {encoding}; needed are {OLDEST_SERVER // 10_000} or newer, and UTF8",
-                where=self.path, not_done="no store was opened",
+                f"the server has version {version // 10_000} and keeps text as {encoding}; "
+                f"needed are {OLDEST_SERVER // 10_000} or newer, and UTF8",
+                where=self.path, not_done=not_done,
                 hint="create database … encoding 'UTF8' template template0")
         return connection
 
-    def _reading_connection(self) -> Connection:
+    def _reading_connection(self) -> Link:
         if self._reader is None or self._reader.closed:
-            self._reader = None if self._in_snapshot else self._connect()
+            self._reader = None if self._in_snapshot else self._connect("nothing was read")
         if self._reader is None:
             raise StoreError("the connection was lost in the middle of reading",
                              where=self.path, not_done="nothing was decided on it",
@@ -239,9 +244,9 @@ class PostgresDatabase(Database):
             raise StoreError("the store is closed", where=self.path, not_done="nothing was read")
         return self._reader
 
-    def _writing_connection(self) -> Connection:
+    def _writing_connection(self, not_done: str) -> Link:
         if self._writer is None or self._writer.closed:
-            self._writer = self._connect()
+            self._writer = self._connect(not_done)
             self._writer.add_notice_handler(self._notice)
             if not self._name:
                 (self._name,) = _last(self._writer, "SELECT CAST(gen_random_uuid() AS TEXT)")
@@ -253,7 +258,7 @@ class PostgresDatabase(Database):
 
     def _ready(self, create: bool, upgrade: bool) -> None:
         with self._plain("no store was opened"):
-            self._reader = self._connect()
+            self._reader = self._connect("no store was opened")
             version = self.schema_before = self._version(self._reader)
             if version == 0 and not create:
                 raise StoreError(
@@ -275,7 +280,7 @@ class PostgresDatabase(Database):
             where=self.path, not_done="nothing was read or changed",
             hint="ccfailover db upgrade, once every machine has the new version")
 
-    def _version(self, connection: Connection) -> int:
+    def _version(self, connection: Link) -> int:
         rows = _rows(connection, "SELECT to_regclass(:name) IS NOT NULL, "
                      "(SELECT count(*) FROM pg_class c JOIN pg_namespace n "
                      "ON n.oid = c.relnamespace WHERE n.nspname = :schema)",
@@ -291,7 +296,8 @@ class PostgresDatabase(Database):
         return 0
 
     def _migrate(self) -> None:
-        connection = self._writing_connection()
+        connection = self._writing_connection("the store was not migrated")
+        connection.longest = math.inf  # an index over years of events takes what it takes
         try:
             _last(connection, f"BEGIN; {_locks(None)}; SET LOCAL statement_timeout = 0")
             # Asked again under the lock: another machine may have been faster.
@@ -310,6 +316,7 @@ class PostgresDatabase(Database):
             connection.execute("COMMIT")
         finally:
             _leave(connection)
+            connection.longest = self.statement_timeout + GRACE
 
     def _statements(self, version: int) -> tuple[str, ...]:
         return migrations.statements(version, "postgres")
@@ -322,12 +329,12 @@ class PostgresDatabase(Database):
             raise explain(error, self.path, not_done, self._address.secrets) from None
 
 
-def _rows(connection: Connection, sql: str, params: Mapping[str, Any] | None) -> list[Row]:
+def _rows(connection: Link, sql: str, params: Mapping[str, Any] | None) -> list[Row]:
     cursor = connection.execute(in_psycopg(sql), _values(params or {}))
     return cursor.fetchall() if cursor.description is not None else []
 
 
-def _last(connection: Connection, statements: str) -> Row:
+def _last(connection: Link, statements: str) -> Row:
     """Several statements of our own in one exchange; the first row of the last one's result."""
     cursor = connection.cursor()
     cursor.execute(statements, prepare=False)
@@ -345,7 +352,7 @@ def _locks(on: str | None) -> str:
             f"SELECT pg_advisory_xact_lock({LOCKS}, {number})")
 
 
-def _leave(connection: Connection) -> None:
+def _leave(connection: Link) -> None:
     """Out of whatever transaction it is in; a connection that cannot is closed."""
     if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
         return

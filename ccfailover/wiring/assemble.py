@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "~/.local/state/ccfailover"
 
+_REFERENCES = ("env:", "file:", "aws-secretsmanager:")
+
 
 def assemble(option: str | None, *, environ: Mapping[str, str] = os.environ,
              runtime: Runtime | None = None, validate: bool = True,
@@ -39,12 +41,8 @@ def assemble(option: str | None, *, environ: Mapping[str, str] = os.environ,
     """
     clock = runtime or SystemRuntime()
     policy = read_policy(option, environ=environ, now=clock.now(), validate=validate)
-    def resolve(reference: str) -> str:
-        from ccfailover.wiring.secrets import Resolver
-
-        return Resolver(environ)(reference)
-
-    opened = open_store(store_location(policy, environ), clock)
+    resolve = resolver(environ)
+    opened = open_store(store_location(policy, environ, resolve), clock)
     built = BuiltKinds(policy, resolve, clock)
     if levers is not None:
         built.wrap(levers)
@@ -53,6 +51,16 @@ def assemble(option: str | None, *, environ: Mapping[str, str] = os.environ,
         actor=actor(environ), kinds=built, is_open=calendar(policy), is_blocked=windows(policy),
         resolve=resolve, environ=environ,
     )
+
+
+def resolver(environ: Mapping[str, str]) -> Callable[[str], str]:
+    """What turns a secret's reference into the secret; loaded when there is one."""
+    def resolve(reference: str) -> str:
+        from ccfailover.wiring.secrets import Resolver
+
+        return Resolver(environ)(reference)
+
+    return resolve
 
 
 def read_policy(option: str | None, *, environ: Mapping[str, str], now: int,
@@ -79,13 +87,21 @@ def with_item_settings(policy: Policy) -> Policy:
     return replace(policy, queues=queues)
 
 
-def store_location(policy: Policy, environ: Mapping[str, str]) -> str:
-    """`$CCFAILOVER_STORE`, the policy's `store`, or a file under the user's state folder."""
+def store_location(policy: Policy, environ: Mapping[str, str],
+                   resolve: Callable[[str], str]) -> str:
+    """`$CCFAILOVER_STORE`, the policy's `store`, or a file under the user's state folder.
+
+    Either may be a secret's reference, as the address of a database holds a password.
+    """
     chosen = environ.get("CCFAILOVER_STORE") or policy.store
     if chosen is None:
         home = environ.get("XDG_STATE_HOME")
         folder = os.path.join(home, "ccfailover") if home else os.path.expanduser(DEFAULT_STORE)
         return os.path.join(folder, f"{policy.name}.db")
+    if chosen.startswith(_REFERENCES):
+        chosen = resolve(chosen)
+    if chosen.startswith(("postgresql://", "postgres://")):
+        return chosen
     path = chosen.removeprefix("sqlite:///") if chosen.startswith("sqlite:///") else chosen
     if "://" in path:
         raise PolicyError([Problem(policy.path, 1, 1, f"store {path.partition('://')[0]}:// is "
@@ -94,6 +110,15 @@ def store_location(policy: Policy, environ: Mapping[str, str]) -> str:
     if path == ":memory:":
         return path
     return os.path.join(os.path.dirname(policy.path), os.path.expanduser(path))
+
+
+def upgrade_store(option: str | None, *, environ: Mapping[str, str] = os.environ,
+                  runtime: Runtime | None = None) -> tuple[Policy, Store]:
+    """The policy, and its store with this version's schema, migrated if need be."""
+    clock = runtime or SystemRuntime()
+    policy = read_policy(option, environ=environ, now=clock.now())
+    where = store_location(policy, environ, resolver(environ))
+    return policy, open_store(where, clock, upgrade=True)
 
 
 def actor(environ: Mapping[str, str]) -> Actor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,22 +13,15 @@ from pathlib import Path
 
 PASSWORD = "pw-only-for-tests"
 
-
-def programs() -> Path | None:
-    """The folder of the newest installed server's programs: Debian keeps them off the path."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"),
-                   key=lambda path: int(re.sub(r"\D", "", path.parts[-3]) or 0))
-    if found:
-        return found[-1].parent
-    path = shutil.which("postgres")
-    return Path(path).resolve().parent if path else None
+_PLAIN = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 
 
 class Postgres:
     """One server. `dsn(database)` is how a store reaches it; it can be stopped and started."""
 
     def __init__(self, bin_: Path, place: Path, *settings: str) -> None:
-        self._bin, self.place = bin_, place
+        self.place = place
+        self.programs = bin_
         self._data, self._sockets = place / "data", place / "run"
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,15 +47,14 @@ class Postgres:
                 parent.chmod(parent.stat().st_mode | 0o011)
 
     def start(self) -> Postgres:
-        command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port),
+        command = [str(self.programs / "postgres"), "-D", str(self._data), "-p", str(self.port),
                    "-h", "127.0.0.1", "-k", str(self._sockets), "-F",
-                   "-c", "max_connections=100", "-c", "shared_buffers=16MB", "-c", "logging_collector=off"]
+                   "-c", "shared_buffers=16MB"]
         for setting in self._settings:
             command += ["-c", setting]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=(self.place / "log").open("ab"), cwd="/", env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-            **self._as_user())
+            stderr=(self.place / "log").open("ab"), cwd="/", env=_PLAIN, **self._as_user())
         self._wait()
         return self
 
@@ -106,11 +96,12 @@ class Postgres:
                 time.sleep(0.05)
             else:
                 return
-        raise RuntimeError(f"PostgreSQL did not come up: {(self.place / 'log').read_text()[-2000:]}")
+        log = (self.place / "log").read_text()[-2000:]
+        raise RuntimeError(f"PostgreSQL did not come up: {log}")
 
     def _run(self, command: Sequence[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120,
-                              env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, **self._as_user())
+                              env=_PLAIN, **self._as_user())
         if done.returncode:
             raise RuntimeError(f"{command[0]}: {done.stderr[-2000:]}")
 

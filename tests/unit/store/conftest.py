@@ -1,4 +1,4 @@
-"""A clock that moves when told, plans to start runs with, and a store on file and in memory."""
+"""A clock that moves when told, plans to start runs with, and a store of every kind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ccfailover.model.journal import Actor
 from ccfailover.model.plan import Branch, Mode, Plan
 from ccfailover.runtime import SECOND, SystemRuntime
 from ccfailover.store import Store, open_store
+from tests.servers.postgres import Postgres
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Clock(SystemRuntime):
 
     at: int = 1_790_000_000 * SECOND
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(0xA000))
+    followers: list[Callable[[int], None]] = field(default_factory=list)
 
     def now(self) -> int:
         return self.at
@@ -31,13 +33,15 @@ class Clock(SystemRuntime):
         return self.at / SECOND
 
     def sleep(self, seconds: float) -> None:
-        self.at += int(seconds * SECOND)
+        self.pass_time(seconds)
 
     def new_id(self) -> str:
         return f"{next(self.ids):04x}"
 
     def pass_time(self, seconds: float) -> None:
         self.at += int(seconds * SECOND)
+        for follower in self.followers:
+            follower(self.at)
 
 
 @pytest.fixture
@@ -45,12 +49,43 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["file", "memory"])
+def follow(server: Postgres, dsn: str, clock: Clock) -> None:
+    """Let the database's `ccf_now()` go by the test's clock."""
+    database = dsn.rpartition("/")[2]
+    server.sql("SET search_path = ccfailover; CREATE TABLE test_clock (at BIGINT); "
+               f"INSERT INTO test_clock VALUES ({clock.at}); "
+               "CREATE OR REPLACE FUNCTION ccf_now() RETURNS BIGINT LANGUAGE sql VOLATILE "
+               "AS 'SELECT at FROM test_clock'", database)
+    clock.followers.append(lambda at: void(
+        server.sql(f"UPDATE ccfailover.test_clock SET at = {at}", database)))
+
+
+def void(_: object) -> None:
+    """Nothing."""
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    location = ":memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db"
-    opened = open_store(location, clock)
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres")
+        location = server.new_database()
+        opened = open_store(location, clock)
+        follow(server, location, clock)
+    else:
+        location = ":memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db"
+        opened = open_store(location, clock)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["file", "postgres"])
+def new_location(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Each call gives a place where no store is yet, and which another process can open."""
+    if request.param == "postgres":
+        database = request.getfixturevalue("postgres").new_database
+        return lambda: str(database())
+    number = itertools.count()
+    return lambda: str(tmp_path / "new" / f"store{next(number)}.db")
 
 
 @pytest.fixture

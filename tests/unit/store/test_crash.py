@@ -17,20 +17,21 @@ from ccfailover.errors import LeaseHeld, StoreError
 from ccfailover.model.items import ItemState, LedgerRow
 from ccfailover.runtime import SystemRuntime
 from ccfailover.store import Store, holder, open_store, this_process
+from ccfailover.store.postgres import PostgresDatabase, PostgresTransaction
 from ccfailover.store.sqlite import SqliteDatabase, SqliteTransaction
 
 FORK = multiprocessing.get_context("fork")
 """Forked before any store is open, which is what SQLite allows; a fork is quicker to start."""
 
 
-class DyingTransaction(SqliteTransaction):
-    """Kills its own process before the n-th statement of the process."""
+class Dying:
+    """A transaction that kills its own process before the n-th statement of the process."""
 
     left = 10**9
 
     def _step(self) -> None:
-        type(self).left -= 1
-        if type(self).left < 0:
+        Dying.left -= 1
+        if Dying.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def execute(self, sql, params=None):
@@ -41,8 +42,20 @@ class DyingTransaction(SqliteTransaction):
         self._step()
         return super().change(sql, params)
 
+    def many(self, sql, rows):
+        self._step()
+        return super().many(sql, rows)
 
-class DyingDatabase(SqliteDatabase):
+
+class DyingInFile(Dying, SqliteTransaction):
+    """In SQLite."""
+
+
+class DyingOnServer(Dying, PostgresTransaction):
+    """In PostgreSQL."""
+
+
+class DyingDatabase:
     """A database whose process may be killed amid, or right after, any write."""
 
     after = 10**9
@@ -50,10 +63,22 @@ class DyingDatabase(SqliteDatabase):
     @contextmanager
     def transaction(self, doing, on=None):
         with super().transaction(doing, on) as tx:
-            yield DyingTransaction(tx._connection, tx.now)
+            yield self.dying(tx._connection, tx.now)
         self.after -= 1
         if self.after < 0:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingSqlite(DyingDatabase, SqliteDatabase):
+    """A file."""
+
+    dying = DyingInFile
+
+
+class DyingPostgres(DyingDatabase, PostgresDatabase):
+    """A server."""
+
+    dying = DyingOnServer
 
 
 def session(store: Store, plan_for, acknowledge) -> None:
@@ -82,8 +107,9 @@ def played(path: str, plan_for, *, statement: int = 10**9, write: int = 10**9) -
 
     def child() -> None:
         os.close(reading)
-        database = DyingDatabase(path, SystemRuntime())
-        DyingTransaction.left, database.after = statement, write
+        kind = DyingPostgres if path.startswith("postgresql:") else DyingSqlite
+        database = kind(path, SystemRuntime())
+        Dying.left, database.after = statement, write
         session(Store(database), plan_for, lambda what: os.write(writing, f"{what}\n".encode()))
         os.write(writing, b"done\n")
 
@@ -127,11 +153,11 @@ def survives(path: str, plan_for, told: list[str]) -> None:
     store.close()
 
 
-def test_killed_after_every_write_nothing_is_lost(tmp_path, plan_for):
+def test_killed_after_every_write_nothing_is_lost(new_location, plan_for):
     """One process per write: it dies right behind the commit, before anyone hears of it."""
     writes = 0
     while True:
-        path = str(tmp_path / f"w{writes}.db")
+        path = new_location()
         told = played(path, plan_for, write=writes)
         survives(path, plan_for, told)
         assert len(told) >= writes
@@ -141,16 +167,16 @@ def test_killed_after_every_write_nothing_is_lost(tmp_path, plan_for):
     assert writes == 10
 
 
-def test_killed_before_every_statement_no_write_is_half_there(tmp_path, plan_for):
+def test_killed_before_every_statement_no_write_is_half_there(new_location, plan_for):
     """One process per statement of every transaction: it dies in the midst of the write."""
     statements = 0
     while True:
-        path = str(tmp_path / f"s{statements}.db")
+        path = new_location()
         told = played(path, plan_for, statement=statements)
         survives(path, plan_for, told)
         if told[-1:] == ["done"]:
             break
-        statements += 1
+        statements += 3 if path.startswith("postgresql:") else 1  # a server takes longer
     assert statements > 50
 
 
@@ -178,9 +204,9 @@ def killed_writer(path: str, seconds: float) -> int:
     return max(struct.unpack(f"<{len(told) // 8}q", told))
 
 
-def test_killed_at_random_moments_nothing_acknowledged_is_lost(tmp_path):
+def test_killed_at_random_moments_nothing_acknowledged_is_lost(new_location):
     """Thirty times on one store, wherever the write happens to be: log, index or checkpoint."""
-    path, chance = str(tmp_path / "store.db"), random.Random(20)
+    path, chance = new_location(), random.Random(20)
     for _ in range(30):
         told = killed_writer(path, chance.random() * 0.04)
         store = open_store(path, SystemRuntime())
@@ -242,9 +268,9 @@ def together(count: int, work, *args) -> list:
     return found
 
 
-def test_eight_processes_append_to_a_store_that_they_create_together(tmp_path):
+def test_eight_processes_append_to_a_store_that_they_create_together(new_location):
     """The first opens race for the schema, then for every number: none lost, none twice."""
-    path = str(tmp_path / "new" / "store.db")
+    path = new_location()
 
     def work(index: int) -> list[int]:
         store = open_store(path, SystemRuntime())
@@ -261,9 +287,9 @@ def test_eight_processes_append_to_a_store_that_they_create_together(tmp_path):
     store.close()
 
 
-def test_of_twelve_processes_that_want_the_same_scopes_one_wins(tmp_path, plan_for):
+def test_of_twelve_processes_that_want_the_same_scopes_one_wins(new_location, plan_for):
     """Eleven hear who holds it and what to do; this five times over."""
-    path = str(tmp_path / "store.db")
+    path = new_location()
 
     def work(index: int) -> tuple[str, str]:
         store = open_store(path, SystemRuntime())
@@ -294,9 +320,9 @@ def test_of_twelve_processes_that_want_the_same_scopes_one_wins(tmp_path, plan_f
         store.close()
 
 
-def test_of_many_resumers_of_a_lapsed_run_one_acts(tmp_path, plan_for, person):
+def test_of_many_resumers_of_a_lapsed_run_one_acts(new_location, plan_for, person):
     """Eight processes take an interrupted run up at once: one lease is in force in the end."""
-    path = str(tmp_path / "store.db")
+    path = new_location()
     store = open_store(path, SystemRuntime())
     run, _ = store.create_run(plan_for("queue:a"), actor=person("gone"), ttl=0)
     store.close()

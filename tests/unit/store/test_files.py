@@ -41,7 +41,7 @@ def test_a_location_names_a_file(location, path):
     assert path_of(location) == path
 
 
-@pytest.mark.parametrize("location", ["", "sqlite://", "postgresql://db/x", "https://x", "/tmp/",
+@pytest.mark.parametrize("location", ["", "sqlite://", "mysql://db/x", "https://x", "/tmp/",
                                       "sqlite:///tmp/", "a\0b"])
 def test_a_location_that_names_no_file_is_refused(location):
     """Another scheme, or no name at all."""
@@ -180,9 +180,10 @@ def test_a_newer_schema_is_refused(tmp_path):
 def test_every_migration_is_there_and_none_beyond():
     """Numbers 1 to LATEST, each a list of statements."""
     for version in range(1, migrations.LATEST + 1):
-        assert all(isinstance(sql, str) for sql in migrations.statements(version))
+        for dialect in ("sqlite", "postgres"):
+            assert all(isinstance(sql, str) for sql in migrations.statements(version, dialect))
     with pytest.raises(ModuleNotFoundError):
-        migrations.statements(migrations.LATEST + 1)
+        migrations.statements(migrations.LATEST + 1, "sqlite")
 
 
 def filled(path) -> list[str]:

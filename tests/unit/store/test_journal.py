@@ -154,9 +154,9 @@ def test_facts_are_kept_and_journaled(store):
     ]
 
 
-def test_the_journal_outlives_the_process_that_wrote_it(tmp_path, clock, plan_for, person):
+def test_the_journal_outlives_the_process_that_wrote_it(new_location, clock, plan_for, person):
     """Closed and opened again, everything is there."""
-    path = str(tmp_path / "store.db")
+    path = new_location()
     first = open_store(path, clock)
     run, _ = first.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
     first.append("automation", "note", {"a": 1}, actor="a")

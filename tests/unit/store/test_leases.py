@@ -324,11 +324,11 @@ def test_a_pid_that_was_given_again_is_not_the_holder(store, plan_for, person):
     assert holder.alive({}) is None
 
 
-def test_a_stopped_holder_that_wakes_up_late_writes_nothing(tmp_path, plan_for, python):
+def test_a_stopped_holder_that_wakes_up_late_writes_nothing(new_location, plan_for, python):
     """SIGSTOP beyond the lease, takeover, SIGCONT: the former holder is fenced."""
     from ccfailover.runtime import SystemRuntime
 
-    path = str(tmp_path / "store.db")
+    path = new_location()
     store = open_store(path, SystemRuntime())
     program = f"""
 from ccfailover.store import open_store, this_process

@@ -12,7 +12,6 @@ from ccfailover.model.health import Outcome, ProbeHistory, Reading, TriggerState
 from ccfailover.model.items import ItemState, LedgerRow
 from ccfailover.model.shares import Shares
 from ccfailover.runtime import SECOND
-from ccfailover.store import open_store
 
 
 def history(at: int, outcome: Outcome = Outcome.GOOD, key: str = "site.hq.0.http",
@@ -187,9 +186,8 @@ def test_a_failed_message_waits_for_its_next_attempt(store, clock):
 
 
 @pytest.mark.parametrize("table", ["history", "trigger_state", "fact", "reading"])
-def test_text_that_was_damaged_is_a_store_error(tmp_path, clock, table):
+def test_text_that_was_damaged_is_a_store_error(store, clock, table):
     """What cannot be understood is never taken for "nothing there"."""
-    store = open_store(str(tmp_path / "store.db"), clock)
     store.save_histories([history(clock.now())])
     store.save_trigger_state(TriggerState("t"), expected=None)
     store.set_fact("f", 1, actor="a")
@@ -205,4 +203,3 @@ def test_text_that_was_damaged_is_a_store_error(tmp_path, clock, table):
         with pytest.raises(StoreError, match="makes no sense") as caught:
             reads[table]()
         assert caught.value.hint
-    store.close()

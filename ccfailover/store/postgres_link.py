@@ -1,0 +1,61 @@
+"""A connection on which no answer is waited for without end.
+
+The server's own time-outs end statements and lock waits, but not a COMMIT that waits for a
+standby, nor anything when the server itself stands still.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import psycopg
+
+from ccfailover.runtime import Runtime
+from ccfailover.store.db import Row
+
+T = TypeVar("T")
+
+GRACE = 5.0
+"""Seconds that a server has to obey a request to stop what it is doing."""
+
+
+class Link(psycopg.Connection[Row]):
+    longest: float = math.inf
+    """Seconds after which the server is asked to stop; `GRACE` later the connection is closed,
+    which is a psycopg.OperationalError."""
+    runtime: Runtime
+
+    def wait(
+        self, gen: Generator[Any, Any, T], interval: float = 0.1, timeout: float | None = None
+    ) -> T:
+        bounded = gen if self.longest == math.inf else self._bounded(gen)
+        return super().wait(bounded, interval, timeout)
+
+    def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        limit, asked = self.runtime.monotonic() + self.longest, False
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and self.runtime.monotonic() >= limit:
+                    if asked:
+                        self.pgconn.finish()
+                        raise psycopg.OperationalError(
+                            f"no answer within {self.longest + GRACE:g} s")
+                    limit, asked = limit + GRACE, True
+                    self._ask_to_stop()
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    def _ask_to_stop(self) -> None:
+        longest, self.longest = self.longest, math.inf
+        try:
+            self.cancel_safe(timeout=GRACE / 2)
+        except psycopg.Error:
+            return  # it does not take even that; the connection is closed when the grace is over
+        finally:
+            self.longest = longest
