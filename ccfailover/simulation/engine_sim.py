@@ -21,7 +21,7 @@ from ccfailover.providers.wrappers import Retrying
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands
 from ccfailover.runbooks.engine import Result
-from ccfailover.runbooks.run import Run, RunState, StepStatus, fold
+from ccfailover.runbooks.run import Run, StepStatus, fold
 from ccfailover.runbooks.step import Step
 from ccfailover.simulation.clock_sim import Flow, Process, Scheduler, Task, VirtualRuntime
 from ccfailover.simulation.faults_sim import FaultyPlatform
@@ -49,6 +49,7 @@ class Witness(Protocol):
 
     def asked(self, carrier: Carrier, effect: engine.Effect) -> None: ...
     def answered(self, carrier: Carrier, effect: engine.Effect, answer: Any) -> None: ...
+    def left(self, carrier: Carrier, run: Run) -> None: ...
 
 
 class SimLevers:
@@ -243,7 +244,9 @@ class Carrier(Process):
         heart.done = True
         if failed is not None:
             raise failed
-        if office.load(run_id).phase.is_open:
+        after = office.load(run_id)
+        office.witness.left(self, after)
+        if after.phase.is_open:
             office.store.lapse(self._held())
 
     @staticmethod
@@ -333,10 +336,3 @@ class Carrier(Process):
             except StoreError:
                 continue
 
-
-def ended(run: Run) -> bool:
-    return not run.phase.is_open
-
-
-def paused(run: Run) -> bool:
-    return run.phase in (RunState.PAUSED, RunState.STUCK)

@@ -17,7 +17,7 @@ from ccfailover.errors import Rejected, StoreError, Unavailable
 from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.shares import Shares
 from ccfailover.runtime import Runtime
-from ccfailover.simulation.clock_sim import Chance, Killed, Process, Scheduler
+from ccfailover.simulation.clock_sim import Chance, Killed, Process, Scheduler, Task
 from ccfailover.simulation.platform import Fault, SimulatedPlatform
 from ccfailover.store import Store, open_store
 from ccfailover.store.db import Database, Transaction
@@ -60,6 +60,8 @@ BY_CALL: Mapping[str, Sequence[Strike]] = {
     "claim": _WRITES, "extend": _WRITES, "settle": (*_WRITES, Strike.IGNORED),
     "put": (*_WRITES, Strike.PARTIAL),
 }
+BY_STORE = ("append", "create_run", "acquire", "renew", "check_fence", "lapse", "end_run",
+            "record_items", "enqueue")
 BY_WRITE: Sequence[Strike] = (*_ALWAYS, Strike.STORE_ERROR, Strike.STORE_UNSURE)
 WRITES = {"journal": "append", "start": "create_run", "take": "acquire", "renew": "renew",
           "check": "check_fence", "let": "lapse", "end": "end_run", "record": "record_items",
@@ -84,21 +86,45 @@ class Sender:
     ref: str
     at: float
     process: Process | None
-    task: object = None
+    task: Task | None = None
     step: str = ""
     undo: bool = False
 
 
+PAIRS: Sequence[tuple[str, Strike]] = (
+    *((effect, strike) for effect, strikes in BY_CALL.items() for strike in strikes),
+    *((effect, strike) for effect in BY_STORE for strike in BY_WRITE))
+"""Every kind of effect with every fault that can strike it."""
+
+
+RARE = frozenset({"extend", "set_open", "is_open", "put", "settle", "claim", "lapse", "enqueue",
+                  "end_run", "record_items"})
+"""What a story has few of, so that aims at it must be many."""
+RARE_PAIRS = [pair for pair in PAIRS if pair[0] in RARE]
+
+
 class FaultPlan:
-    """Strikes with `odds` at every chance until `left` have struck or it is calm."""
+    """Some faults are aimed (a pair of effect and fault, at its nth chance), so that what is rare
+    is struck as often as what is common; others strike anywhere, until `left` have struck."""
 
     def __init__(self, scheduler: Scheduler, chance: Chance, calm_at: float) -> None:
         self.scheduler, self.chance, self.calm_at = scheduler, chance, calm_at
-        self.left = chance.choice([0, 1, 1, 2, 3, 4, 6])
+        self.left = chance.choice([0, 0, 1, 1, 2, 3, 5])
         self.odds = chance.choice([0.005, 0.02, 0.05, 0.15])
+        self._aimed: dict[tuple[str, int], Strike] = {}
+        for _ in range(chance.choice([0, 1, 2, 3, 4, 6])):
+            effect, strike = chance.choice(PAIRS)
+            if effect not in RARE and chance.often(0.6):
+                effect, strike = chance.choice(RARE_PAIRS)
+            self._aimed[(effect, 1 + chance.below(chance.choice([1, 1, 3, 8])))] = strike
         self.struck: Counter[tuple[str, str]] = Counter()
         self.met: Counter[str] = Counter()
         self.note: Callable[[str], None] = lambda text: None
+
+    def none(self) -> None:
+        """Nothing will go wrong."""
+        self.left = 0
+        self._aimed.clear()
 
     @property
     def calm(self) -> bool:
@@ -106,6 +132,10 @@ class FaultPlan:
 
     def draw(self, effect: str, kinds: Sequence[Strike]) -> Strike | None:
         self.met[effect] += 1
+        aimed = self._aimed.pop((effect, self.met[effect]), None)
+        if aimed is not None and not self.calm:
+            self.tell(aimed, effect)
+            return aimed
         if self.left <= 0 or self.calm or not self.chance.often(self.odds):
             return None
         self.left -= 1

@@ -70,6 +70,11 @@ class Grammar:
             if self.phase not in ("forward", "back"):
                 self._bad(record, f"while {self.phase}")
             self.phase = "still"
+        elif kind in ("branch.paused", "branch.aborted"):
+            step = self.steps[str(record.data["at"])]
+            asked = str(record.data.get("reason", "")).startswith("asked to stop")
+            if step.state != "failed" and not asked:
+                self._bad(record, f"{step.spec.id} is {step.state}")
         elif kind in ENDED:
             self._end(record)
             self.phase = "ended"

@@ -52,11 +52,14 @@ class Operator:
         self._launch_start(None)
         while True:
             yield self.chance.between(2, 60) if not self.faults.calm else 5.0
+            leases = self.office.store.leases()
+            alive = {lease.run for lease in leases if lease.holder
+                     and lease.expires_at > self.office.runtime.now()}
+            if self.faults.calm and alive:
+                continue
             runs = self.office.open_runs()
-            busy = [run for run in runs if self._alive(run)]
+            busy = [run for run in runs if run.id in alive]
             if self.faults.calm:
-                if busy:
-                    continue
                 if not runs and not self.satisfied():
                     return
                 if self.calm_actions >= MOST_ACTIONS:
@@ -69,12 +72,6 @@ class Operator:
                 self._at_random(self.chance.choice(runs), busy)
             elif self.chance.often(0.5):
                 self._launch_start(None)
-
-    def _alive(self, run: Run) -> bool:
-        """Whether the lease of a run is in force, as `status` would tell."""
-        return any(lease.run == run.id and lease.holder
-                   and lease.expires_at > self.office.runtime.now()
-                   for lease in self.office.store.leases())
 
     def _at_random(self, run: Run, busy: list[Run]) -> None:
         if run in busy:
@@ -130,6 +127,9 @@ class Operator:
         if world.told(HOME) is not world.told("nobody") and world.told(HOME).value == "healthy" \
                 and runbook == "full_failover":
             runbook = "failback"
+        fallen = self.satisfied()
+        if fallen and self.faults.calm:
+            runbook, subject = "full_failover", fallen.partition(" is at ")[2].split(",")[0]
         percent = 40 if runbook == "overflow" else None
         request = Request(runbook, "loan_calls" if runbook == "overflow" else subject,
                           "simulated", Mode.REAL, percent=percent, supersedes=supersedes)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ccfailover.simulation.clock_sim import Chance, Livelock, Scheduler, VirtualRuntime
+from ccfailover.simulation.disturb_sim import Disturbances
 from ccfailover.simulation.engine_sim import Flows, Office, SimLevers, StepKinds
 from ccfailover.simulation.faults_sim import FaultPlan, FaultyPlatform, faulty_store
 from ccfailover.simulation.judge_sim import Judge
@@ -18,12 +19,15 @@ HORIZON = 20_000.0
 
 @dataclass
 class Story:
-    """`violations` are broken promises, empty when all held. `faults` counts (fault, effect)."""
+    """`violations` are broken promises, empty when all held. `faults` counts (fault, effect),
+    `effects` how often each could have been struck, `limits` what is known to be beyond the tool.
+    """
 
     seed: int
     violations: list[str] = field(default_factory=list)
     faults: Counter[tuple[str, str]] = field(default_factory=Counter)
     effects: Counter[str] = field(default_factory=Counter)
+    limits: Counter[str] = field(default_factory=Counter)
     endings: list[str] = field(default_factory=list)
     seconds: float = 0.0
     actions: int = 0
@@ -49,13 +53,15 @@ def simulate(seed: int, kinds: StepKinds, *, flows: Flows | None = None, trace: 
     platform.reachable = world.reachable
     faults.calm_at, faults.note = world.calm_at, note
     if faultless:
-        faults.left = 0
+        faults.none()
     store = faulty_store(runtime, faults)
     judge.world = world
     office = Office(scheduler, runtime, store, world, SimLevers(platform, world, runtime), kinds,
                     flows or Flows(), judge, note)
     judge.office = office
     operator = Operator(office, faults, Chance(chance.bits()))
+    if not faultless:
+        Disturbances(office, faults, judge, Chance(chance.bits())).schedule()
     operator.satisfied = judge.unserved
     scheduler.spawn("operator", operator.life())
     try:
@@ -69,6 +75,7 @@ def simulate(seed: int, kinds: StepKinds, *, flows: Flows | None = None, trace: 
     for task, bug in scheduler.crashes:
         judge.broken("no bug", f"{task.name}: {type(bug).__name__}: {bug}")
     story.violations = judge.violations
+    story.limits = judge.limits
     story.faults, story.effects = faults.struck, faults.met
     story.endings = [office.load(run).phase.value for run in store.run_ids()]
     story.seconds, story.actions = scheduler.seconds, operator.actions

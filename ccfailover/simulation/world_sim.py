@@ -54,6 +54,7 @@ class Truth:
     lost: dict[str, float] = field(default_factory=dict)
     items: dict[str, int] = field(default_factory=dict)
     completed: Counter[str] = field(default_factory=Counter)
+    worked_at_home: set[str] = field(default_factory=set)
 
 
 class SimWorld:
@@ -62,6 +63,7 @@ class SimWorld:
     def __init__(self, scheduler: Scheduler, platform: FaultyPlatform, chance: Chance) -> None:
         self.scheduler, self.platform = scheduler, platform
         self.truth = Truth()
+        self._unspent = 0.0
         self.kind = chance.weighted((("full_failover", 7.0), ("switchover", 2.0),
                                      ("overflow", 1.0)))
         self.calm_at = chance.between(60, 400)
@@ -243,11 +245,20 @@ class SimWorld:
                 continue
             yield chance.between(0.5, 12)
             if self.up(site) and self.platform.delete(ref, taken[0].handle):
-                self.truth.completed[item_of(taken[0].body)] += 1
+                item = item_of(taken[0].body)
+                self.truth.completed[item] += 1
+                if site == HOME:
+                    self.truth.worked_at_home.add(item)
 
     def _traffic(self, seconds: float) -> None:
         """Every contact is offered where the shares say; only a living site answers."""
-        truth = self.truth
+        self._unspent += seconds
+        if self._unspent >= 0.2:
+            self._spend()
+
+    def _spend(self) -> None:
+        truth, seconds = self.truth, self._unspent
+        self._unspent = 0.0
         for name, lever in self.levers.items():
             offered = CALLS_PER_SECOND * seconds
             total = truth.offered[name] = truth.offered.get(name, 0.0) + offered
@@ -263,6 +274,7 @@ class SimWorld:
     # --- what people see ---------------------------------------------------------------------
 
     def observe(self, spec: ProbeSpec) -> Reading:
+        self._spend()
         site, queue = str(spec.params["site"]), spec.key.split(".")[1]
         now = START + self.scheduler.mono
         if not self.up(site):
