@@ -16,7 +16,6 @@ from ccfailover.errors import CcfError
 from ccfailover.operations.desk import Desk
 from ccfailover.wiring.assemble import assemble
 
-
 PATIENCE = 20.0
 """Seconds after which a test that waits for somebody fails instead of hanging."""
 

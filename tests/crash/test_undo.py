@@ -81,7 +81,8 @@ class Scene(Trial):
 
     def reasons(self, number: int = -1) -> str:
         desk = self.desk()
-        return " | ".join(step.reason for step in load(desk, desk.store.run_ids()[number]).problems())
+        run = load(desk, desk.store.run_ids()[number])
+        return " | ".join(step.reason for step in run.problems())
 
     def shares(self, route: str = "loan_calls") -> dict[str, int]:
         told: dict[str, int] = self.world.centre.get("switch", f"/routes/{route}")["shares"]
