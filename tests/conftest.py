@@ -8,10 +8,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers.postgres import Postgres
+if TYPE_CHECKING:
+    from tests.servers.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,14 +51,16 @@ def require_server() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A PostgreSQL of our own, one a worker; `postgres.new_database()` gives an empty DSN."""
     program = server_or_skip("postgres")
-    server = Postgres(Path(program).resolve().parent, tmp_path_factory.mktemp("postgres") / "pg")
+    from tests.servers.postgres import Postgres
+
+    server = Postgres(Path(program).resolve().parent)
     try:
         yield server.start()
     finally:
-        server.stop("immediate")
+        server.discard()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

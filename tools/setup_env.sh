@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a virtual environment ready from a lock file, or does nothing when it is ready already.
 #   tools/setup_env.sh demo    .venv: the program and the demo's queue server
-#   tools/setup_env.sh dev     .venv: and what tests and checks need
+#   tools/setup_env.sh dev     .venv: and what tests and checks need; also the PostgreSQL server
+#                              that some tests start, where root and apt-get make that possible
 #   tools/setup_env.sh bench   .venv-bench: the peers that `make bench` measures
 # A stamp inside the environment says what it was made from; it is written last, so that an
 # interrupted set-up is taken up again.
@@ -91,6 +92,30 @@ if [ "$profile" != bench ]; then
   # Hashes cover every dependency; the project itself is this folder.
   run_pip install --no-deps --no-build-isolation --editable .
 fi
+
+has_postgres() {
+  local program
+  for program in /usr/lib/postgresql/*/bin/postgres "$(command -v postgres || true)"; do
+    [ -x "$program" ] && return 0
+  done
+  return 1
+}
+# Tests that need a server are skipped without it (in CI they fail), so nothing ends here.
+if [ "$profile" = dev ] && ! has_postgres; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "Installing the PostgreSQL server for the tests …" >&2
+    apt() { DEBIAN_FRONTEND=noninteractive timeout 180 apt-get -qq -y "$@" >"$log" 2>&1; }
+    # The release's own version; Debian 12 has 15. No cluster of its own is made nor started.
+    mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+      echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    apt install --no-install-recommends postgresql-15 ||
+      { apt update && { apt install --no-install-recommends postgresql-15 ||
+        apt install --no-install-recommends postgresql; }; } || tail -n 5 "$log" >&2
+  fi
+  has_postgres || echo "No PostgreSQL server: its tests are skipped (Debian: postgresql-15)." >&2
+fi
+
 rm -f "$venv/stamp-$profile"
 stamp_of "$profile" >"$venv/stamp-$profile.new"
 mv "$venv/stamp-$profile.new" "$venv/stamp-$profile"

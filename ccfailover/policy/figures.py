@@ -116,14 +116,6 @@ def store_hosts(store: str | None) -> list[str]:
     return [host for place in places if (host := host_of(f"x://{place}")) is not None]
 
 
-def has_password(store: str | None) -> bool:
-    """Whether a database's address carries its password in the open."""
-    if store is None or "://" not in store:
-        return False
-    authority, _, rest = store.partition("://")[2].partition("/")
-    return ":" in authority.rpartition("@")[0] or "password=" in rest
-
-
 def hosts(site: Site) -> set[str]:
     """Hosts that the site's own probes look at."""
     found: set[str] = set()

@@ -223,9 +223,6 @@ class _Rules:
         """The journal must survive the site that it tells about."""
         homes = {queue.home for queue in self._policy.queues.values()}
         path: Path = ("store", "location") if self._policy.store_location else ("store",)
-        if figures.has_password(self._policy.store):
-            self._say(("store",), "the store's address holds a password: keep the whole address "
-                      "elsewhere and name that place, as in store: \"env:CCFAILOVER_DATABASE\"")
         for name in sorted(homes):
             site = self._policy.sites[name]
             place = self._policy.store_location

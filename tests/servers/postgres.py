@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,32 +21,26 @@ _PLAIN = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 class Postgres:
     """One server. `dsn(database)` is how a store reaches it; it can be stopped and started."""
 
-    def __init__(self, bin_: Path, place: Path, *settings: str) -> None:
-        self.place = place
-        self.programs = bin_
+    def __init__(self, programs: Path, *settings: str) -> None:
+        # Not below pytest's own folder: every pytest that starts closes that to other users.
+        self.place = place = Path(tempfile.mkdtemp(prefix="ccfailover-pg-"))
+        self.programs = programs
         self._data, self._sockets = place / "data", place / "run"
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _unprivileged()
         self.port = _free_port()
         self._databases = 0
-        place.mkdir(parents=True, exist_ok=True)
         self._sockets.mkdir()
         if self._user is not None:
             os.chown(place, self._user.pw_uid, self._user.pw_gid)
             os.chown(self._sockets, self._user.pw_uid, self._user.pw_gid)
-            self._let_through(place)
+        place.chmod(0o711)
         secret = place / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
-        self._run([str(bin_ / "initdb"), "-D", str(self._data), "-U", "ccf", "-E", "UTF8",
+        self._run([str(programs / "initdb"), "-D", str(self._data), "-U", "ccf", "-E", "UTF8",
                    "--locale=C", "--no-sync", "-A", "scram-sha-256", "--pwfile", str(secret)])
-
-    def _let_through(self, place: Path) -> None:
-        # pytest's own folders are closed to other users; the server has to pass, not to look.
-        for parent in place.parents:
-            if parent.owner() == "root" and str(parent).startswith("/tmp/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
 
     def start(self) -> Postgres:
         command = [str(self.programs / "postgres"), "-D", str(self._data), "-p", str(self.port),
@@ -65,6 +61,11 @@ class Postgres:
         self._process.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[how])
         self._process.wait(30)
         self._process = None
+
+    def discard(self) -> None:
+        """Stop it without ado, and remove all that it kept."""
+        self.stop("immediate")
+        shutil.rmtree(self.place, ignore_errors=True)
 
     def new_database(self, name: str | None = None) -> str:
         """An empty database; its DSN."""

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -28,18 +27,18 @@ def dsn(postgres: Postgres) -> str:
 
 
 @pytest.fixture
-def own(postgres: Postgres, tmp_path: Path) -> Iterator[Callable[..., Postgres]]:
+def own(postgres: Postgres) -> Iterator[Callable[..., Postgres]]:
     """Servers that a test may stop; `postgres` is asked for, so that a missing one is told."""
     started: list[Postgres] = []
 
     def start(*settings: str) -> Postgres:
-        server = Postgres(postgres.programs, tmp_path / f"pg{len(started)}", *settings)
+        server = Postgres(postgres.programs, *settings)
         started.append(server)
         return server.start()
 
     yield start
     for server in started:
-        server.stop("immediate")
+        server.discard()
 
 
 def told(caught, *words: str) -> None:
