@@ -18,7 +18,7 @@ from enum import Enum
 
 from ccfailover.errors import StoreError
 from ccfailover.model.journal import Record
-from ccfailover.model.plan import Json, Plan, StepSpec
+from ccfailover.model.plan import Json, OnFailure, Plan, StepSpec
 
 
 class RunState(str, Enum):
@@ -146,7 +146,8 @@ class Run:
         for step in self.steps.values():
             if step.status is StepStatus.SKIPPED:
                 out.append(f"{step.spec.id} skipped: {step.reason}")
-            elif step.status is StepStatus.FAILED:
+            elif (step.status is StepStatus.FAILED
+                    and step.spec.on_failure is OnFailure.CONTINUE):
                 out.append(f"{step.spec.id} failed and was passed over: {step.reason}")
             out.extend(f"{step.spec.id}: {text}" for text in step.exceptions)
         return out
