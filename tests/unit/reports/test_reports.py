@@ -102,7 +102,7 @@ def test_a_run_with_a_skip_never_succeeded_plainly(told: Told) -> None:
     """All three formats say "with exceptions" and name the skip with its reason."""
     facts = facts_of(told, "skipped")
     assert facts.outcome.state == "succeeded_with_exceptions"
-    assert any("approve skipped" in said for said in facts.outcome.exceptions)
+    assert any("confirm skipped" in said for said in facts.outcome.exceptions)
     head = as_text(facts).splitlines()[0]
     assert head.endswith("SUCCEEDED WITH EXCEPTIONS")
     badge = next(e for e in page_of(facts).iter("span") if "badge" in e.get("class", ""))
