@@ -129,7 +129,8 @@ class Judge:
         """What a lever was before the first step of a chain of runs touched it, as it was read:
         a process may die once the words are written, so it is noted before."""
         run = carrier.run
-        if run is None or name not in run.steps or not run.steps[name].spec.lever:
+        if run is None or name not in run.steps or not run.steps[name].spec.lever \
+                or not self._owns(carrier):
             return
         lever = run.steps[name].spec.lever
         key = (self._root(run.id), lever.partition(":")[2])
@@ -280,9 +281,8 @@ class Judge:
                    if here[item] + done[item] > sent and item not in listed]
         vanished = {item for item in doubles if item in self.world.truth.worked_at_home and any(
             NO_COPY in row.reason for row in self.office.store.item_history(item))}
-        for item, sent in self.world.truth.items.items():
-            found = here[item] + done[item]
-            if not found:
+        for item in self.world.truth.items:
+            if not here[item] + done[item]:
                 self.broken("no item is lost", item)
             elif item in vanished:
                 self.limits["home's consumers worked a copy of what was delivered"] += 1

@@ -61,7 +61,16 @@ class Earlier:
         row = self.leftover(item, site)
         if row is None or row.state is ItemState.SETTLED:
             return []
-        return [moved_on(row, ItemState.SETTLED, at, f"its copy at {site} was deleted by {run}")]
+        return [moved_on(row, self.when_cleared(row), at,
+                         f"its copy at {site} was deleted by {run}")]
+
+    def when_cleared(self, row: LedgerRow) -> ItemState:
+        """What a delivery becomes once no copy is left at its source: RETURNED when the item has
+        left its target again meanwhile."""
+        left = any(other.source == row.target and other.at >= row.at and not is_copy(other)
+                   and other.state in {*AT_TARGET, ItemState.RETURNED}
+                   for other in self._rows.get(application(row), ()))
+        return ItemState.RETURNED if left else ItemState.SETTLED
 
     def copy_waits(self, item_id: str, site: str) -> bool:
         """Does `site` still hold a copy that was delivered from there and not deleted?
@@ -71,9 +80,15 @@ class Earlier:
                    for row in self._rows.get(item_id, ()))
 
     def returned(self, item_id: str, move: Move, at: int) -> list[LedgerRow]:
-        """The earlier moves' rows of an item that `move` has now taken from their target."""
+        """The earlier moves' rows of an item that `move` has now taken from their target.
+
+        One whose copy may still be at its source stays open wherever the item goes on to: else
+        nobody would delete that copy before the source's consumers work it a second time.
+        """
         out = []
         for row in self._rows.get(item_id, ()):
+            if row.state is not ItemState.SETTLED and row.source != move.target:
+                continue
             if row.target == move.source and row.state in AT_TARGET and not is_copy(row):
                 how = "taken back" if row.source == move.target else f"moved on to {move.target}"
                 out.append(moved_on(row, ItemState.RETURNED, at, f"{how} by {move.run}"))

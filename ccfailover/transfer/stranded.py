@@ -141,7 +141,7 @@ class _Clearing:
     def close(self) -> None:
         if self.open and not self._claims.dead and self._claims.proven_empty():
             now = self._runtime.now()
-            rows = [moved_on(row, ItemState.SETTLED, now,
+            rows = [moved_on(row, self._earlier.when_cleared(row), now,
                              f"no copy of it was left at {self._site} when {self._run} looked")
                     for row in self.open.values()]
             self._gone = {application(row) for row in rows}

@@ -14,7 +14,7 @@ from ccfailover.simulation.seeds import Story, simulate
 from ccfailover.wiring.kinds import step_class
 from tests.simulation import mutants
 
-SEEDS = 300
+SEEDS = 250
 WITHIN = 300
 """Seeds in which a planted bug must be noticed; most are in the first dozen."""
 

@@ -39,6 +39,28 @@ def test_what_came_back_is_no_leftover(at: int, found: bool) -> None:
     assert (Earlier(rows, run="r9", step="s").leftover(ITEM, "hq") is not None) is found
 
 
+ON = Move("r2", "s", "applications", "acme", "beta")
+
+
+@pytest.mark.parametrize("state", [ItemState.STRANDED, ItemState.DELIVERED])
+def test_what_moves_on_leaves_its_copy_on_the_books(state: ItemState) -> None:
+    """hq died with the copy of what acme was given, and acme hands it on to beta: that copy must
+    still be found and deleted when hq is back, and only then is the first move at its end."""
+    stranded = OUT.row(ITEM, state, 5)
+    assert Earlier([stranded], run="r2", step="s").returned("a1", ON, 6) == []
+    later = Earlier([stranded, ON.row(replace(ITEM, message_id="m2"), ItemState.SETTLED, 6)],
+                    run="r3", step="s")
+    assert later.leftover(ITEM, "hq") == stranded
+    assert [row.state for row in later.cleared(ITEM, "hq", "r3", 7)] == [ItemState.RETURNED]
+
+
+def test_what_is_settled_and_moves_on_is_returned() -> None:
+    """No copy is left anywhere else: the earlier move's row has nothing more to tell."""
+    settled = OUT.row(ITEM, ItemState.SETTLED, 5)
+    moved = Earlier([settled], run="r2", step="s").returned("a1", ON, 6)
+    assert [row.state for row in moved] == [ItemState.RETURNED]
+
+
 @pytest.mark.parametrize(("idempotent", "window", "age", "swallowed"), [
     (False, None, 0, False), (True, None, 10**6, True), (True, 300.0, 0, True),
     (True, 300.0, 270, True), (True, 300.0, 271, False), (True, 40.0, 36, True),
