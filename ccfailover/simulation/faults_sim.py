@@ -100,7 +100,7 @@ PAIRS: Sequence[tuple[str, Strike]] = (
 RARE = frozenset({"extend", "set_open", "is_open", "put", "settle", "claim", "lapse", "enqueue",
                   "end_run", "record_items"})
 """What a story has few of, so that aims at it must be many."""
-RARE_PAIRS = [pair for pair in PAIRS if pair[0] in RARE]
+RARE_PAIRS = [*(pair for pair in PAIRS if pair[0] in RARE), *[("put", Strike.PARTIAL)] * 4]
 
 
 class FaultPlan:
@@ -112,7 +112,7 @@ class FaultPlan:
         self.left = chance.choice([0, 0, 1, 1, 2, 3, 5])
         self.odds = chance.choice([0.005, 0.02, 0.05, 0.15])
         self._aimed: dict[tuple[str, int], Strike] = {}
-        for _ in range(chance.choice([0, 1, 2, 3, 4, 6])):
+        for _ in range(chance.choice([0, 2, 3, 5, 7, 9])):
             effect, strike = chance.choice(PAIRS)
             if effect not in RARE and chance.often(0.6):
                 effect, strike = chance.choice(RARE_PAIRS)
@@ -169,6 +169,8 @@ class FaultyPlatform(SimulatedPlatform):
         super().__init__(runtime, "simulated")
         self.scheduler, self.faults, self.judge, self.cas = scheduler, faults, judge, cas
         self.reachable: Callable[[str], bool] = lambda ref: True
+        self.kept_although: set[str] = set()
+        """Messages that it said it had deleted."""
 
     def lying(self, ref: str) -> bool:
         return ref in self._lies
@@ -196,6 +198,8 @@ class FaultyPlatform(SimulatedPlatform):
         if strike is Strike.REJECTED:
             raise Rejected("refused", provider=self.name, where=where)
         if strike is Strike.IGNORED and instead is not None:
+            if isinstance(instead, dict):
+                self.kept_although.update(handle.partition("#")[0] for handle in instead)
             return instead
         result = self._land(sender, effect, late=False)
         self._come_back(strike)

@@ -27,8 +27,8 @@ SLACK = 31.0
 
 NO_COPY = "no copy"
 """What the ledger says when a delivered item's copy was not deleted by us, and is gone: our delete
-has worked unheard, or home's own consumers had it (its claim had lapsed, or it was stranded and
-home came back). The ledger cannot tell which, and such an item is not listed as a possible
+has worked unheard, or the source's own consumers had it (its claim had lapsed, or it was stranded
+and its site came back). The ledger cannot tell which, and such an item is not listed as a possible
 duplicate: counted here as a limit."""
 
 _DOUBTFUL = (ItemState.CLAIMED, ItemState.DELIVERED, ItemState.STRANDED)
@@ -279,13 +279,18 @@ class Judge:
                   if row.possible_duplicate or row.state in _DOUBTFUL}
         doubles = [item for item, sent in self.world.truth.items.items()
                    if here[item] + done[item] > sent and item not in listed]
-        vanished = {item for item in doubles if item in self.world.truth.worked_at_home and any(
-            NO_COPY in row.reason for row in self.office.store.item_history(item))}
+        truth, kept = self.world.truth, self.world.platform.kept_although
+        vanished = {item for item in doubles if any(
+            NO_COPY in row.reason and row.source in truth.worked_at.get(item, ())
+            for row in self.office.store.item_history(item))}
+        undeleted = {row.item_id for row in rows if row.message_id in kept}
         for item in self.world.truth.items:
             if not here[item] + done[item]:
                 self.broken("no item is lost", item)
             elif item in vanished:
-                self.limits["home's consumers worked a copy of what was delivered"] += 1
+                self.limits["the source's consumers worked a copy of what was delivered"] += 1
+            elif item in undeleted and item in doubles:
+                self.limits["the source said that it had deleted a copy, and had not"] += 1
             elif item in doubles:
                 self.broken("every duplicate is listed", f"{item}: {here[item]} waiting, "
                                                          f"{done[item]} done")

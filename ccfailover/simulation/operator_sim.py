@@ -76,10 +76,11 @@ class Operator:
     def _at_random(self, run: Run, busy: list[Run]) -> None:
         if run in busy:
             verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 1.0),
-                                         ("supersede", 1.0)))
+                                         ("supersede", 2.0)))
         else:
-            verb = self.chance.weighted((("look", 2.0), ("resume", 6.0), ("rollback", 2.0),
-                                         ("supersede", 2.0), ("skip", 1.0), ("abort", 0.5)))
+            verb = self.chance.weighted((("look", 2.0), ("resume", 6.0),
+                                         ("rollback", 8.0 if run.plan.supersedes else 2.0),
+                                         ("supersede", 2.5), ("skip", 1.0), ("abort", 0.5)))
         self._act(verb, run)
 
     def _with_purpose(self, runs: list[Run]) -> None:

@@ -54,7 +54,7 @@ class Truth:
     lost: dict[str, float] = field(default_factory=dict)
     items: dict[str, int] = field(default_factory=dict)
     completed: Counter[str] = field(default_factory=Counter)
-    worked_at_home: set[str] = field(default_factory=set)
+    worked_at: dict[str, set[str]] = field(default_factory=dict)
 
 
 class SimWorld:
@@ -247,8 +247,7 @@ class SimWorld:
             if self.up(site) and self.platform.delete(ref, taken[0].handle):
                 item = item_of(taken[0].body)
                 self.truth.completed[item] += 1
-                if site == HOME:
-                    self.truth.worked_at_home.add(item)
+                self.truth.worked_at.setdefault(item, set()).add(site)
 
     def _traffic(self, seconds: float) -> None:
         """Every contact is offered where the shares say; only a living site answers."""
