@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ccfailover.errors import (
+    CcfError,
     Fenced,
     PolicyError,
     ProviderError,
@@ -130,6 +131,8 @@ class Driver:
                 return self._snapshot(spec)
             case engine.Holds(spec, snapshot, undo):
                 return self._holds(spec, snapshot, undo)
+            case engine.Still(spec, snapshot):
+                return self._still(spec, snapshot)
             case engine.CheckFence(needs):
                 return self._check_fence(needs)
             case engine.Apply(spec, snapshot, undo):
@@ -221,6 +224,13 @@ class Driver:
             return Observed(Truth.UNKNOWN, f"cannot be read back: {error}")
         except Refused as error:
             return Observed(Truth.NO, str(error), final=True)
+
+    def _still(self, spec: StepSpec, snapshot: Json) -> Observed:
+        try:
+            return self._step(spec).still(snapshot)
+        except CcfError as error:
+            # What cannot be read now is no proof of anything; the steps to come will tell.
+            return Observed(Truth.UNKNOWN, f"cannot be read back: {error}")
 
     def _apply(self, spec: StepSpec, snapshot: Json, undo: bool) -> Applied:
         if self._run.plan.mode is Mode.SHADOW:

@@ -55,6 +55,14 @@ class Holds:
 
 
 @dataclass(frozen=True)
+class Still:
+    """→ Observed: does a step that succeeded earlier hold to this day? Asked on a resume."""
+
+    step: StepSpec
+    snapshot: Json
+
+
+@dataclass(frozen=True)
 class CheckFence:
     """Go on only with more than `needs` seconds of lease; performing it raises Fenced else."""
 
@@ -89,7 +97,7 @@ class Branches:
     engines: tuple[Generator[Any, Any, Any], ...]
 
 
-Effect: TypeAlias = (Append | End | Snapshot | Holds | CheckFence | Apply | Wait | Clock | Branches)
+Effect: TypeAlias = (Append | End | Snapshot | Holds | Still | CheckFence | Apply | Wait | Clock | Branches)
 Engine: TypeAlias = Generator[Effect, Any, T]
 _Undo: TypeAlias = Generator[Any, Any, "Result"]
 
@@ -165,6 +173,8 @@ def _stop(run: Run, results: list[Result]) -> Engine[Result]:
 
 def _branch(run: Run, branch: Branch) -> Engine[Result]:
     steps = dict(run.steps)  # this branch's own picture, kept up as its steps are done
+    if run.started_at is not None and run.plan.mode is Mode.REAL:
+        yield from _read_again(branch, steps)
     for spec in branch.steps:
         step = steps[spec.id]
         if step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.REHEARSED):
@@ -188,6 +198,22 @@ def _branch(run: Run, branch: Branch) -> Engine[Result]:
         yield Append("branch.paused", {"branch": branch.name, "at": spec.id, "reason": reason})
         return Result.PAUSED
     return Result.DONE
+
+
+def _read_again(branch: Branch, steps: dict[str, StepRecord]) -> Engine[None]:
+    """On a resume: what was done may have been undone since, or never have been so.
+
+    A switch can lie when it is read back, and another process's late write can land after ours.
+    Only the last step of each lever counts; one that holds no longer is done again.
+    """
+    last = {spec.lever: spec for spec in branch.steps
+            if spec.lever and steps[spec.id].status is StepStatus.SUCCEEDED}
+    for spec in last.values():
+        seen: Observed = yield Still(spec, steps[spec.id].snapshot)
+        if seen.truth is Truth.NO:
+            yield Append("step.failed", {"step": spec.id, "truth": seen.truth.value,
+                                         "reason": f"no longer so: {seen.detail}"})
+            steps[spec.id] = replace(steps[spec.id], status=StepStatus.FAILED)
 
 
 def _rehearse(step: StepRecord) -> Engine[None]:

@@ -129,6 +129,11 @@ class LeverStep(Step):
         return Observed(Truth.YES, f"{self.lever.lever} reads {state.shares}, "
                                    f"soaked {soak:g} s")
 
+    def still(self, snapshot: Json) -> Observed:
+        state = self.ctx.levers.route_view(self.lever).read()
+        same = state.shares == self.to
+        return Observed(Truth.YES if same else Truth.NO, f"{self.lever.lever} reads {state.shares}")
+
     def apply(self, snapshot: Json) -> bool:
         lever = self.ctx.levers.route(self.lever)
         current = lever.read()

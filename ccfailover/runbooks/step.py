@@ -138,6 +138,12 @@ class Step(ABC):
         """Is the aim met? Raises ProviderError only for `Unavailable`/`Rejected` reads, which
         the engine takes as UNKNOWN."""
 
+    def still(self, snapshot: Json) -> Observed:
+        """Whether a step that succeeded earlier holds to this day; asked on a resume.
+
+        NO has it done again, so that only what is absolute and cheap to read may say so."""
+        return Observed(Truth.YES, "done once is done")
+
     def apply(self, snapshot: Json) -> bool:
         """Do it, for at most `spec.timeout` seconds; False: there is more to do, call again.
 

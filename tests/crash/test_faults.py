@@ -101,11 +101,7 @@ def test_a_broken_switch_pauses_its_branch(trial: Trial, mode: str, on: str, kin
         assert seen.acme == Counter()
         return
     code = trial.resume()
-    if mode == "lie":
-        # Resumed, `verify` sees that the lever now reads hq: it must not paper over it.
-        assert code == 6, trial.errors()
-        assert "reads hq 100 %" in step(the_run(trial)[0], "verify").reason
-        return
+    # The lie too: what was journaled as done is read again on a resume, and done again.
     assert code == 0, trial.errors()
     seen = trial.seen()
     assert seen.calls == {"acme": 95, "callback": 5} or seen.calls == {"acme": 100}, seen.calls

@@ -54,6 +54,9 @@ class HoldConsumers(Step):
     def holds(self, snapshot: Json) -> Observed:
         return self._is(bool(self.spec.params["open"]))
 
+    def still(self, snapshot: Json) -> Observed:
+        return self._is(bool(self.spec.params["open"]))
+
     def apply(self, snapshot: Json) -> bool:
         self.ctx.levers.gate(self.lever).set_open(bool(self.spec.params["open"]),
                                                   key=self.ctx.key)

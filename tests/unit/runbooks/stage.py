@@ -83,6 +83,7 @@ class Stage:
         self.waited: list[float] = []
         self.stop_after: int | None = None
         self.fence_fails = False
+        self.gone: set[str] = set()
         self.die_at: Callable[[str], bool] = lambda word: False
 
     def forward(self) -> Result | None:
@@ -125,6 +126,8 @@ class Stage:
                 name = f"~{step.id}" if undo else step.id
                 self.seen_snapshots[name] = snapshot
                 return _next(self.holds.get(name), YES if name in self.done else NO)
+            case engine.Still(step, _):
+                return NO if step.id in self.gone else YES
             case engine.CheckFence(_) if self.fence_fails:
                 raise Fenced("somebody took it over")
             case engine.Apply(step, _, undo):
