@@ -95,6 +95,8 @@ class StepRecord:
     vetoed: bool = False
     started_at: int | None = None
     ended_at: int | None = None
+    begun: int = 0
+    """Its first start's number in the journal: an order that no clock can turn round."""
 
     @property
     def touched(self) -> bool:
@@ -166,7 +168,7 @@ class Run:
         found = {key(step): step for step in self.inherited.values() if step.touched}
         mine = [step for step in self.steps.values() if step.snapshot is not None]
         moved = {key(step) for step in mine if step.touched}
-        for step in sorted(mine, key=lambda step: step.started_at or 0):
+        for step in sorted(mine, key=lambda step: step.begun):
             if key(step) in moved:
                 found.setdefault(key(step), step)
         return found
@@ -238,7 +240,8 @@ def _step(step: StepRecord, record: Record) -> StepRecord:
             kept = step.snapshot if step.has_snapshot else data.get("snapshot")
             return replace(step, status=StepStatus.STARTED, attempts=step.attempts + 1,
                            snapshot=kept, has_snapshot=True, ended_at=None,
-                           started_at=step.started_at or record.at)
+                           started_at=step.started_at or record.at,
+                           begun=step.begun or record.seq)
         case "step.observed":
             return replace(step, truth=data.get("truth", ""), reason=data.get("detail", ""))
         case "step.succeeded":

@@ -79,7 +79,7 @@ class Judge:
         else:
             self._landed[ref] = self.scheduler.seconds
         if isinstance(after, Shares) and isinstance(before, Shares):
-            self._shares(sender, before, after)
+            self._shares(sender, before, after, late)
         if isinstance(carrier, Carrier) and carrier.run is not None:
             self._moved.setdefault(self._root(carrier.run.id), set()).add(ref)
             if not self._owns(carrier):
@@ -96,7 +96,7 @@ class Judge:
         if told != truth:
             self.disturbed[ref] = self.scheduler.seconds
 
-    def _shares(self, sender: Sender, before: Shares, after: Shares) -> None:
+    def _shares(self, sender: Sender, before: Shares, after: Shares, late: bool) -> None:
         if sum(after.values()) != 100:
             self.broken("shares sum to 100", f"{sender.ref} is {after}")
         if sender.process is None:
@@ -106,7 +106,7 @@ class Judge:
         foreign = set(after) - self.world.may[name] - set(before) - set(told)
         if foreign:
             self.broken("hard guard", f"{name} at {', '.join(sorted(foreign))}")
-        for site in after:
+        for site in () if late else after:  # what it raises now, it may have lowered when sent
             if site in TREATMENTS or after.of(site) <= max(before.of(site), told.of(site)):
                 continue  # not raised, as far as anybody could see
             bad = (State.DOWN, State.UNKNOWN) if sender.undo else (State.DOWN,)
