@@ -142,6 +142,22 @@ def test_succeeded_steps_are_not_repeated() -> None:
     assert not [word for word in again.log if word.endswith(" a")]
 
 
+def test_a_resume_does_again_what_no_longer_holds() -> None:
+    """A switch that lied, or a late write of somebody else's: the lever is set anew, once."""
+    what = plan(Branch("q", (spec("half", lever="l"), spec("whole", lever="l"), spec("look"))))
+    first = Stage(what)
+    first.holds["look"] = deque([NO])
+    assert first.forward() is Result.PAUSED
+    again = Stage(what, first.journal)
+    again.gone = {"half", "whole"}
+    again.done = {"half"}
+    assert again.forward() is Result.DONE
+    assert again.log.count("apply whole") == 1
+    # Only the last place of the lever counts: the first was but a place on the way.
+    assert "apply half" not in again.log and "step.failed half" not in again.log
+    assert again.log.index("step.failed whole") < again.log.index("apply whole")
+
+
 def test_a_failure_pauses_its_branch_only() -> None:
     """The other branches are carried to their end; the common steps after wait."""
     both = plan(Branch("x", (spec("x1"), spec("x2"))), Branch("y", (spec("y1"), spec("y2"))),
