@@ -97,7 +97,8 @@ class Branches:
     engines: tuple[Generator[Any, Any, Any], ...]
 
 
-Effect: TypeAlias = (Append | End | Snapshot | Holds | Still | CheckFence | Apply | Wait | Clock | Branches)
+Effect: TypeAlias = (Append | End | Snapshot | Holds | Still | CheckFence | Apply | Wait | Clock
+                     | Branches)
 Engine: TypeAlias = Generator[Effect, Any, T]
 _Undo: TypeAlias = Generator[Any, Any, "Result"]
 
