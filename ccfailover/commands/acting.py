@@ -183,15 +183,16 @@ def ticking(as_json: bool) -> Iterator[Ticker]:
 def stoppable() -> Iterator[Callable[[Driver], None]]:
     """^C once: stop at the next safe point. Twice: stop now, and the journal says in doubt."""
     driving: list[Driver] = []
+    asked = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if not driving or on_signal.asked:  # type: ignore[attr-defined]
+        nonlocal asked
+        if not driving or asked:
             raise KeyboardInterrupt
-        on_signal.asked = True  # type: ignore[attr-defined]
+        asked = True
         click.echo("Stopping at the next safe point; ^C again stops now.", err=True)
         driving[0].stop()
 
-    on_signal.asked = False  # type: ignore[attr-defined]
     former = {number: signal.signal(number, on_signal)
               for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,27 +2,8 @@
 
 from __future__ import annotations
 
-import click
+from ccfailover.commands.leaving import leaving
 
-from ccfailover.commands.acting import act, acting_options, finish, overrides
-from ccfailover.commands.common import json_option, policy_option, reason_option
-
-
-@click.command(epilog='Example: ccfailover failover hq --reason "INC-42 power"')
-@click.argument("site")
-@click.option("--queue", "queues", multiple=True, help="Only this queue; may be repeated.")
-@click.option("--to", multiple=True, metavar="SITE", help="Only to this site; may be repeated.")
-@reason_option
-@acting_options
-@policy_option
-@json_option
-def command(site: str, queues: tuple[str, ...], to: tuple[str, ...], reason: str,
-            override: tuple[str, ...], override_reason: str, supersede: str | None, yes: bool,
-            wanted: str | None, policy: str | None, as_json: bool) -> None:
-    """The site is dead: move all its work to where it can be served."""
-    from ccfailover.runbooks.plan import Request
-
-    finish(act(policy, Request(
-        runbook="full_failover", subject=site, reason=reason, queues=queues, to=to,
-        overrides=overrides(override, override_reason), supersedes=supersede,
-    ), yes=yes, wanted=wanted, as_json=as_json))
+command = leaving("full_failover",
+                  "The site is dead: move all its work to where it can be served.",
+                  'ccfailover failover hq --reason "INC-42 power"')

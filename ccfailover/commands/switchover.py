@@ -2,27 +2,7 @@
 
 from __future__ import annotations
 
-import click
+from ccfailover.commands.leaving import leaving
 
-from ccfailover.commands.acting import act, acting_options, finish, overrides
-from ccfailover.commands.common import json_option, policy_option, reason_option
-
-
-@click.command(epilog='Example: ccfailover switchover hq --reason "generator test"')
-@click.argument("site")
-@click.option("--queue", "queues", multiple=True, help="Only this queue; may be repeated.")
-@click.option("--to", multiple=True, metavar="SITE", help="Only to this site; may be repeated.")
-@reason_option
-@acting_options
-@policy_option
-@json_option
-def command(site: str, queues: tuple[str, ...], to: tuple[str, ...], reason: str,
-            override: tuple[str, ...], override_reason: str, supersede: str | None, yes: bool,
-            wanted: str | None, policy: str | None, as_json: bool) -> None:
-    """Empty a healthy site, planned and in good order."""
-    from ccfailover.runbooks.plan import Request
-
-    finish(act(policy, Request(
-        runbook="switchover", subject=site, reason=reason, queues=queues, to=to,
-        overrides=overrides(override, override_reason), supersedes=supersede,
-    ), yes=yes, wanted=wanted, as_json=as_json))
+command = leaving("switchover", "Empty a healthy site, planned and in good order.",
+                  'ccfailover switchover hq --reason "generator test"')
