@@ -131,7 +131,8 @@ def _hands(store: Store, runtime: SystemRuntime) -> Hands:
     policy = Policy("bench", "benchmark", "", "0" * 64, "USD", "UTC", None, {}, {}, {}, {}, {},
                     GuardLimits(), (), {})
     return Hands(policy=policy, store=store, runtime=runtime, levers=levers, make_step=Nothing,
-                 site_state=lambda name: "healthy", observe=observe)
+                 site_state=lambda name: "healthy", observe=observe,
+                 guard=lambda run, moves: ())
 
 
 def in_process(count: int, rounds: int) -> str:

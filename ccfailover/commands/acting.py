@@ -38,12 +38,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 ASKED = "asked at the terminal"
 
 
-def acting_options(fn: F) -> F:
-    """The options of every verb that makes and runs a plan."""
+def override_options(fn: F) -> F:
     for option in (
         click.option("--override", "override", multiple=True, metavar="GUARD",
                      help="Beat this soft guard; needs --override-reason."),
         click.option("--override-reason", default="", metavar="TEXT"),
+    ):
+        fn = option(fn)
+    return fn
+
+
+def acting_options(fn: F) -> F:
+    """The options of every verb that makes and runs a plan."""
+    for option in (
+        override_options,
         click.option("--supersede", metavar="RUN", help="Take over an unfinished run's scope."),
         click.option("--yes", is_flag=True, help="Do not ask. Without a terminal it needs --plan."),
         click.option("--plan", "wanted", metavar="HASH|FILE",

@@ -15,7 +15,9 @@ _MARKS = {
     "step.succeeded": ("✓ done", "green"), "step.failed": ("✗ FAILED", "red"),
     "step.skipped": ("» skipped", "yellow"), "step.rehearsed": ("· rehearsed", "cyan"),
     "step.observed": ("? looked again", "yellow"), "undo.succeeded": ("↶ undone", "green"),
-    "undo.failed": ("✗ UNDO FAILED", "red"), "branch.paused": ("‖ PAUSED", "red"),
+    "step.guarded": ("! guards", "yellow"), "step.holding": ("… holding", "yellow"),
+    "step.backing_off": ("↶ BACKING OFF", "red"), "undo.failed": ("✗ UNDO FAILED", "red"),
+    "branch.paused": ("‖ PAUSED", "red"),
 }
 
 
@@ -35,7 +37,8 @@ class Ticker:
         from rich.text import Text
 
         name = record.data.get("step") or record.data.get("branch") or ""
-        said = record.data.get("detail") or record.data.get("reason") or ""
+        said = record.data.get("detail") or record.data.get("reason") or "; ".join(
+            str(finding["sentence"]) for finding in record.data.get("guards", ()))
         with self._lock:
             self._console.print(Text.assemble((f"{mark[0]:16}", mark[1]), f"{name}  {said}"))
 

@@ -117,6 +117,8 @@ class Queue:
     `home_down`: message | callback | voicemail | hold: where the remainder goes. `probes` watch
     the queue at one site each (`params["site"]`): `verify` counts what the receiver answered.
     `fields` are further fields of an item that `eligible` may name, each `text` or `number`.
+    `hold`: for how many seconds an increment is held where a receiver is not well, before it is
+    taken back.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Queue:
     licence_field: str | None = None
     increments: tuple[int, ...] = (100,)
     soak: float = 0.0
+    hold: float = 60.0
     probes: tuple[ProbeSpec, ...] = ()
     max_item_bytes: int = 262_144
     fields: Mapping[str, str] = field(default_factory=dict)

@@ -70,11 +70,14 @@ class Watch:
         self._at = desk.runtime.monotonic() if world else float("-inf")
 
     def state(self, site: str) -> str:
+        return self.world().site_state(site).value
+
+    def world(self) -> World:
         now = self._desk.runtime.monotonic()
         if self._world is None or now - self._at > 2.0:
             self._world = look(self._desk, sites_only=True, budget=3.0)
             self._at = self._desk.runtime.monotonic()
-        return self._world.site_state(site).value
+        return self._world
 
     def observe(self, spec: ProbeSpec) -> Reading:
         """One fresh reading of one probe."""

@@ -6,7 +6,7 @@ whatever happens in between, the journal says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ccfailover.errors import Exit, LeaseHeld, Refused, UsageError
@@ -20,6 +20,8 @@ from ccfailover.operations.run_list import alive as alive
 from ccfailover.operations.run_list import load as load
 from ccfailover.operations.run_list import open_runs as open_runs
 from ccfailover.operations.run_list import state_of as state_of
+from ccfailover.operations.step_guards import StepGuards
+from ccfailover.planning.guards import SOFT
 from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands, Watcher
 from ccfailover.runbooks.run import Run, RunState, StepStatus
 
@@ -89,11 +91,22 @@ def may_start(prepared: Prepared) -> None:
 
 
 def resume(desk: Desk, prefix: str | None, *, confirmed: str | None = None,
-           watcher: Watcher | None = None, on_driver: OnDriver | None = None) -> RunOutcome:
-    """Carry an unfinished run on, in the direction it was going."""
+           overrides: Mapping[str, str] | None = None, watcher: Watcher | None = None,
+           on_driver: OnDriver | None = None) -> RunOutcome:
+    """Carry an unfinished run on, in the direction it was going.
+
+    `overrides` (guard → reason) beat soft guards from here on. Raises Refused for a hard one.
+    """
     run = load(desk, prefix)
     _must_be_open(run)
+    for guard in overrides or {}:
+        if guard not in SOFT:
+            raise Refused(f"{guard} is no guard that can be overridden", guard="override",
+                          not_done="nothing was done", hint=f"these can: {', '.join(SOFT)}")
     lease = _take(desk, run)
+    for guard, reason in (overrides or {}).items():
+        desk.store.append(f"run:{run.id}", "override.given", {"guard": guard, "reason": reason},
+                          actor=str(desk.actor), lease=lease)
     if confirmed is not None:
         desk.store.append(f"run:{run.id}", "confirmation.given",
                           {"plan": run.plan.hash, "how": confirmed}, actor=str(desk.actor))
@@ -290,5 +303,6 @@ def _hands(desk: Desk, plan: Plan, watch: Watch) -> Hands:
     return Hands(
         policy=desk.policy, store=desk.store, runtime=desk.runtime,
         levers=kinds.levers(plan.mode), site_state=watch.state, observe=watch.observe,
+        guard=StepGuards(desk, watch),
         make_step=lambda spec, context: kinds.step(spec.kind)(spec, context),
     )

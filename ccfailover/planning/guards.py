@@ -21,13 +21,14 @@ from ccfailover.planning.eligibility import KIND_OF, forbidden, shares_now
 from ccfailover.runtime import SECOND
 
 HARD = ("all_off", "outsource_never", "licence", "data_class", "criteria_version")
-SOFT = ("max_step", "daily_cost", "blocked", "flap_block")
+SOFT = ("max_step", "daily_cost", "blocked", "flap_block", "automation")
 
 
 class QueuePlan(NamedTuple):
     """What a plan does to one queue. `before` None: unknown. `cost_per_hour` is of `after`.
 
-    `untouched` as in `Allocation`: the lever is left alone, so there is nothing to judge.
+    `untouched` as in `Allocation`: the lever is left alone, so there is nothing to judge. `way`
+    are the shares that its lever will pass, `after` the last; empty: not known yet.
     """
 
     queue: Queue
@@ -35,18 +36,33 @@ class QueuePlan(NamedTuple):
     after: Shares
     cost_per_hour: Decimal = Decimal(0)
     untouched: bool = False
+    way: tuple[Shares, ...] = ()
 
     @property
     def moved(self) -> int:
         """Percent of the load that changes place; all of it when `before` is unknown."""
         if self.before is None:
             return 100
-        return sum(max(0, share - self.before.of(name)) for name, share in self.after.items())
+        return _moved(self.before, self.after)
+
+    @property
+    def at_once(self) -> int:
+        """Percent of the load that changes place in the largest single move."""
+        if self.before is None:
+            return 100
+        if self.way:
+            return max(_moved(one, two) for one, two in pairwise((self.before, *self.way)))
+        marks = sorted({0, *self.queue.increments, 100})
+        return ceil(self.moved * max(right - left for left, right in pairwise(marks)) / 100)
 
     @property
     def levers(self) -> tuple[str, ...]:
         specs = (self.queue.route, self.queue.intake)
         return tuple(dict.fromkeys(spec.lever for spec in specs if spec is not None))
+
+
+def _moved(before: Shares, after: Shares) -> int:
+    return sum(max(0, share - before.of(name)) for name, share in after.items())
 
 
 def judge(
@@ -62,12 +78,14 @@ def judge(
     last_moves: Mapping[str, int],
     is_blocked: Callable[[int], str | None],
     automatic: bool,
+    automation_off: str | None = None,
 ) -> list[Finding]:
     """What the guards say, hard ones first; a finding of level `hard` or `soft` stops the plan.
 
     `home_down_fresh`: a reading that is not stale says that the site to be left is down.
     `overrides`: guard → reason. `spent_today` is in the policy's currency. `last_moves`: lever →
     instant (µs) of its last automatic or planned move. `is_blocked` gives the reason, or None.
+    `automation_off`: who switched it off, and why, where the run acts by itself.
     """
     kind = KIND_OF.get(runbook, "failover")
     touched = [plan for plan in queue_plans
@@ -78,6 +96,7 @@ def judge(
         *_daily_cost(policy, queue_plans, touched, world, at, spent_today),
         *_blocked(touched, at, is_blocked),
         *_flap_block(policy, touched, at, last_moves),
+        *_automation(touched, automation_off),
     ):
         found.append(_weigh(finding, kind, home_down_fresh, overrides, automatic))
     return found
@@ -136,9 +155,7 @@ def _max_step(policy: Policy, plans: Iterable[QueuePlan]) -> Iterator[Finding]:
     if most is None:
         return
     for plan in plans:
-        marks = sorted({0, *plan.queue.increments, 100})
-        widest = max(right - left for left, right in pairwise(marks))
-        step = ceil(plan.moved * widest / 100)
+        step = plan.at_once
         if step > most:
             unknown = " (today's shares are unknown)" if plan.before is None else ""
             yield Finding("max_step", "soft", (
@@ -203,6 +220,11 @@ def _flap_block(policy: Policy, plans: Iterable[QueuePlan], at: int,
                     f"{lever} was moved {past / 60:.0f} min ago, and flap_block asks for "
                     f"{asked / 60:.0f} min between moves: wait {(asked - past) / 60:.0f} min"),
                     plan.queue.name)
+
+
+def _automation(plans: Sequence[QueuePlan], off: str | None) -> Iterator[Finding]:
+    if off is not None and plans:
+        yield Finding("automation", "soft", f"automation is off: {off}")
 
 
 def _money(value: Decimal) -> str:

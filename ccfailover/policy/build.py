@@ -203,6 +203,7 @@ def _queue(name: str, block: Data, data: Data) -> Queue:
         licence_field=block.get("licence_field"),
         increments=tuple(shift.get("increments", (100,))),
         soak=_seconds(shift, "soak") or 0.0,
+        hold=60.0 if "hold" not in shift else _seconds(shift, "hold") or 0.0,
         probes=_probes(f"queue.{name}", block, data),
         max_item_bytes=block.get("max_item_bytes", 262_144),
     )

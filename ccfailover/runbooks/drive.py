@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ccfailover.errors import (
@@ -25,12 +25,12 @@ from ccfailover.errors import (
 )
 from ccfailover.model.health import Reading
 from ccfailover.model.journal import Actor, Lease, Record
-from ccfailover.model.plan import Json, Mode, StepSpec
+from ccfailover.model.plan import Finding, Json, Mode, StepSpec
 from ccfailover.model.policy import Policy, ProbeSpec
 from ccfailover.runbooks import engine
-from ccfailover.runbooks.engine import Applied, Result, Snapped
+from ccfailover.runbooks.engine import Applied, Guarded, Result, Snapped
 from ccfailover.runbooks.run import Run, fold
-from ccfailover.runbooks.step import Levers, Observed, Step, StepContext, Truth
+from ccfailover.runbooks.step import Levers, Move, Observed, Step, StepContext, Truth
 from ccfailover.runtime import Runtime
 from ccfailover.store import Store
 
@@ -52,6 +52,7 @@ class Hands:
     make_step: Callable[[StepSpec, StepContext], Step]
     site_state: Callable[[str], str]
     observe: Callable[[ProbeSpec], Reading]
+    guard: Callable[[Run, Sequence[Move]], Sequence[Finding]]
 
 
 class Watcher(Protocol):
@@ -105,6 +106,7 @@ class Driver:
                     else "run.resumed" if self._run.started_at else "run.started")
             self._stop = self._stop or (kind == "run.started" and self._run.stop_requested)
             self._append(kind, {"context": context or {}})
+            self._run = replace(self._run, automatic=bool((context or {}).get("automatic")))
             flow = engine.backward(self._run) if back else engine.forward(self._run)
             result = self._perform(flow)
             return result if isinstance(result, Result) else Result.PAUSED
@@ -133,6 +135,8 @@ class Driver:
                 return self._holds(spec, snapshot, undo)
             case engine.Still(spec, snapshot):
                 return self._still(spec, snapshot)
+            case engine.Guard(spec, snapshot, undo):
+                return self._guard(spec, snapshot, undo)
             case engine.CheckFence(needs):
                 return self._check_fence(needs)
             case engine.Apply(spec, snapshot, undo):
@@ -231,6 +235,19 @@ class Driver:
         except CcfError as error:
             # What cannot be read now is no proof of anything; the steps to come will tell.
             return Observed(Truth.UNKNOWN, f"cannot be read back: {error}")
+
+    def _guard(self, spec: StepSpec, snapshot: Json, undo: bool) -> Guarded:
+        """Guards that cannot be judged stop the step: they fail closed."""
+        try:
+            step = self._step(spec)
+            moves = step.undo_moves(snapshot) if undo else step.moves(snapshot)
+            found = self._hands.guard(self._run, moves) if moves else ()
+        except StoreError:
+            raise
+        except (ProviderError, Refused, *_OTHERS) as error:
+            return Guarded(f"the guards cannot be judged: {error}")
+        stops = [finding.sentence for finding in found if finding.level in ("hard", "soft")]
+        return Guarded("; ".join(stops) or None, tuple(finding.to_json() for finding in found))
 
     def _apply(self, spec: StepSpec, snapshot: Json, undo: bool) -> Applied:
         if self._run.plan.mode is Mode.SHADOW:

@@ -5,129 +5,43 @@ nothing else) that yields effects and is sent their results. `drive.py` performs
 platforms; a simulator may interleave, delay or crash them at will.
 
 The order inside a step (DESIGN §4.2) is the promise this tool stands on:
-snapshot → `step.started` on disk → holds? → apply → holds, until the deadline → `step.succeeded`.
+snapshot → `step.started` on disk → holds? → guards → fence → apply → holds, until the deadline →
+`step.succeeded`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 from ccfailover.model.plan import Branch, Json, Mode, OnFailure, StepSpec
+from ccfailover.runbooks.effects import Append as Append
+from ccfailover.runbooks.effects import Applied as Applied
+from ccfailover.runbooks.effects import Apply as Apply
+from ccfailover.runbooks.effects import Branches as Branches
+from ccfailover.runbooks.effects import CheckFence as CheckFence
+from ccfailover.runbooks.effects import Clock as Clock
+from ccfailover.runbooks.effects import Effect as Effect
+from ccfailover.runbooks.effects import End as End
+from ccfailover.runbooks.effects import Guard as Guard
+from ccfailover.runbooks.effects import Guarded as Guarded
+from ccfailover.runbooks.effects import Holds as Holds
+from ccfailover.runbooks.effects import Result as Result
+from ccfailover.runbooks.effects import Snapped as Snapped
+from ccfailover.runbooks.effects import Snapshot as Snapshot
+from ccfailover.runbooks.effects import Still as Still
+from ccfailover.runbooks.effects import Wait as Wait
 from ccfailover.runbooks.run import Run, StepRecord, StepStatus
 from ccfailover.runbooks.step import Observed, Truth
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class Append:
-    """Write one event, durably, with the fence checked in the same transaction."""
-
-    kind: str
-    data: Mapping[str, Json]
-
-
-@dataclass(frozen=True)
-class End:
-    """Write the event that ends the run, number its end, give the scopes back: one transaction."""
-
-    kind: str
-    data: Mapping[str, Json]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """→ Snapped."""
-
-    step: StepSpec
-
-
-@dataclass(frozen=True)
-class Holds:
-    """→ Observed; a read that fails is UNKNOWN, never NO."""
-
-    step: StepSpec
-    snapshot: Json
-    undo: bool = False
-
-
-@dataclass(frozen=True)
-class Still:
-    """→ Observed: does a step that succeeded earlier hold to this day? Asked on a resume."""
-
-    step: StepSpec
-    snapshot: Json
-
-
-@dataclass(frozen=True)
-class CheckFence:
-    """Go on only with more than `needs` seconds of lease; performing it raises Fenced else."""
-
-    needs: float
-
-
-@dataclass(frozen=True)
-class Apply:
-    """→ Applied."""
-
-    step: StepSpec
-    snapshot: Json
-    undo: bool = False
-
-
-@dataclass(frozen=True)
-class Wait:
-    """→ True when the run has been asked to stop meanwhile."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Clock:
-    """→ monotonic seconds."""
-
-
-@dataclass(frozen=True)
-class Branches:
-    """Perform all side by side → their results, in order."""
-
-    engines: tuple[Generator[Any, Any, Any], ...]
-
-
-Effect: TypeAlias = (Append | End | Snapshot | Holds | Still | CheckFence | Apply | Wait | Clock
-                     | Branches)
 Engine: TypeAlias = Generator[Effect, Any, T]
 _Undo: TypeAlias = Generator[Any, Any, "Result"]
 
-
-@dataclass(frozen=True)
-class Snapped:
-    """`error` is set when the platform could not be read: then nothing may be done."""
-
-    value: Json = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Applied:
-    """`permanent`: waiting will not help. `more`: call again. `error` is None after a 200."""
-
-    error: str | None = None
-    permanent: bool = False
-    more: bool = False
-
-
-class Result(str, Enum):
-    """How a branch or a run came out."""
-
-    DONE = "done"
-    PAUSED = "paused"
-    ABORTED = "aborted"
-    UNDONE = "undone"
-    STUCK = "stuck"
+STOPPED = "asked to stop"
+"""Why a step ended that a person stopped: nothing is undone for it."""
 
 
 def forward(run: Run) -> Engine[Result]:
@@ -220,13 +134,17 @@ def _read_again(branch: Branch, steps: dict[str, StepRecord]) -> Engine[None]:
 def _rehearse(step: StepRecord) -> Engine[None]:
     """A shadow drill: read what the step would start from, and write nothing outside."""
     snapped: Snapped = yield Snapshot(step.spec)
+    guarded = Guarded()
     if snapped.error is None:
         observed: Observed = yield Holds(step.spec, snapped.value)
+        if observed.truth is not Truth.YES:
+            guarded = yield Guard(step.spec, snapped.value)
     else:
         observed = Observed(Truth.UNKNOWN, f"cannot be read: {snapped.error}")
     yield Append("step.rehearsed", {
         "step": step.spec.id, "truth": observed.truth.value, "detail": observed.detail,
         "snapshot": snapped.value, "unreadable": snapped.error, "would": step.spec.title,
+        "guards": list(guarded.said), "stopped": guarded.stop,
     })
 
 
@@ -256,9 +174,23 @@ def _step(step: StepRecord) -> Engine[tuple[StepRecord, str | None]]:
         })
         return replace(step, status=StepStatus.SUCCEEDED), None
     reason = f"{error}; {observed.detail}" if error else observed.detail
+    if observed.back_off and error != STOPPED:
+        reason = yield from _back_off(step, reason)
     yield Append("step.failed", {"step": spec.id, "truth": observed.truth.value,
                                  "reason": reason, "veto": observed.veto})
     return replace(step, status=StepStatus.FAILED, vetoed=observed.veto), reason
+
+
+def _back_off(step: StepRecord, reason: str) -> Engine[str]:
+    """The receivers do not bear what they were given: back to what the step found, which is the
+    last increment that they bore; why the step failed, with what came of that."""
+    spec = step.spec
+    yield Append("step.backing_off", {"step": spec.id, "reason": reason})
+    observed, error = yield from _until_held(spec, step.snapshot, undo=True)
+    if observed.truth is Truth.YES:
+        return f"backed off ({observed.detail}): {reason}"
+    why = f"{error}; {observed.detail}" if error else observed.detail
+    return f"{reason}; could not back off: {why}"
 
 
 def _until_held(spec: StepSpec, snapshot: Json, *, undo: bool,
@@ -272,6 +204,12 @@ def _until_held(spec: StepSpec, snapshot: Json, *, undo: bool,
     observed: Observed = yield Holds(spec, snapshot, undo)
     if observed.truth is Truth.YES or observed.final:
         return observed, None
+    guarded: Guarded = yield Guard(spec, snapshot, undo)
+    if guarded.said:
+        yield Append("step.guarded", {"step": spec.id, "guards": list(guarded.said),
+                                      "stopped": guarded.stop, "undo": undo})
+    if guarded.stop is not None:
+        return Observed(Truth.NO, guarded.stop, final=True), None
     error: str | None = None
     while True:
         yield CheckFence(spec.timeout)
@@ -283,8 +221,9 @@ def _until_held(spec: StepSpec, snapshot: Json, *, undo: bool,
         stop: bool = yield Wait(0)
         if stop or now - began >= spec.deadline:
             observed = yield Holds(spec, snapshot, undo)
-            return observed, ("asked to stop" if stop
+            return observed, (STOPPED if stop
                               else f"not finished within {spec.deadline:g} s")
+    held_back = False
     while True:
         observed = yield Holds(spec, snapshot, undo)
         if observed.truth is Truth.YES or observed.final or applied.permanent:
@@ -292,8 +231,11 @@ def _until_held(spec: StepSpec, snapshot: Json, *, undo: bool,
         now = yield Clock()
         if now - began >= spec.deadline:
             return observed, error or f"not so within {spec.deadline:g} s"
+        if observed.back_off and not held_back:
+            yield Append("step.holding", {"step": spec.id, "reason": observed.detail})
+        held_back = observed.back_off
         if (yield Wait(spec.poll)):
-            return observed, "asked to stop"
+            return observed, STOPPED
 
 
 def backward(run: Run) -> Engine[Result]:

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from ccfailover.errors import Refused, Rejected
-from ccfailover.model.health import State
+from ccfailover.model.health import Outcome, State
 from ccfailover.model.plan import Json, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec, Policy
 from ccfailover.model.shares import Shares
-from ccfailover.planning.eligibility import KIND_OF, forbidden
 from ccfailover.providers import RouteState
-from ccfailover.runbooks.step import Binding, Observed, Step, Truth
+from ccfailover.runbooks.ramp import Feedback, Verdict, judge
+from ccfailover.runbooks.step import Binding, Move, Observed, Step, StepContext, Truth
+
+LOOK_AGAIN = 2.0
+"""Seconds for which a look at those who bear an increment is good enough."""
 
 
 def lever_of(policy: Policy, queue: str, role: str, leased: str | None = None) -> LeverSpec:
@@ -57,7 +60,8 @@ def stages(before: Shares | None, after: Shares, increments: Sequence[int],
 
 
 class LeverStep(Step):
-    """Set one lever to `params["to"]`; believe its read-back, for `soak` seconds."""
+    """Set one lever to `params["to"]`; believe its read-back, and for `soak` seconds watch how the
+    receivers and whoever keeps a part bear it: go on, hold, or back off."""
 
     role: str
 
@@ -72,6 +76,15 @@ class LeverStep(Step):
         },
     }
 
+    def __init__(self, spec: StepSpec, ctx: StepContext) -> None:
+        super().__init__(spec, ctx)
+        self._held_since: float | None = None
+        self._unwell_since: float | None = None
+        self._read_as: Shares | None = None
+        self._told: tuple[float, Feedback] | None = None
+        self._began: dict[str, State] = {}
+        self._borne = ""
+
     @classmethod
     def specs(cls, binding: Binding, increments: Sequence[int], soak: float) -> list[StepSpec]:
         queue, after = binding.queue, binding.after
@@ -80,12 +93,14 @@ class LeverStep(Step):
             return []
         step = binding.capabilities(lever).share_step
         way = stages(binding.before, after, increments, step)
-        deadline = float(binding.params.get("deadline", 60.0))
+        # Held increments are waited for, once: then they are taken back.
+        deadline = float(binding.params.get("deadline", 60.0)) + (queue.hold if soak else 0.0)
         return [
             StepSpec(
                 id=cls.kind if len(way) == 1 else f"{cls.kind}-{number}of{len(way)}",
                 kind=cls.kind, lever=lever.lever, timeout=10.0, deadline=deadline + soak,
-                params={"queue": queue.name, "to": shares.to_json(), "soak": soak},
+                params={"queue": queue.name, "to": shares.to_json(), "soak": soak,
+                        "hold": queue.hold},
                 title=f"{cls.verb()} {queue.name}: {shares}",
             )
             for number, shares in enumerate(way, 1)
@@ -106,28 +121,88 @@ class LeverStep(Step):
 
     def snapshot(self) -> Json:
         state = self.ctx.levers.route_view(self.lever).read()
+        if self.spec.params.get("soak"):
+            # How those are who will keep a part, before anything is asked of them.
+            self._began = {name: State(self.ctx.site_state(name))
+                           for name in self._keepers(state.shares)}
         return {"shares": state.shares.to_json()}
 
     def holds(self, snapshot: Json) -> Observed:
         state = self.ctx.levers.route_view(self.lever).read()
         if state.shares != self.to:
-            self._held_since: float | None = None
+            self._held_since, self._read_as = None, state.shares
             return Observed(Truth.NO, f"{self.lever.lever} reads {state.shares}")
+        self._read_as = state.shares
         soak = float(self.spec.params.get("soak", 0))
         if not soak:
             return Observed(Truth.YES, f"{self.lever.lever} reads {state.shares}")
+        return self._soaked(Shares(snapshot["shares"]), soak)
+
+    def moves(self, snapshot: Json) -> Sequence[Move]:
+        before = self._read_as or Shares(snapshot["shares"])
+        return (Move(str(self.spec.params["queue"]), before, self.to),)
+
+    def undo_moves(self, snapshot: Json) -> Sequence[Move]:
+        current = self.ctx.levers.route_view(self.lever).read().shares
+        return (Move(str(self.spec.params["queue"]), current, Shares(snapshot["shares"]),
+                     hard_only=True),)
+
+    def _soaked(self, before: Shares, soak: float) -> Observed:
+        """Watch for `soak` seconds in a row how those involved bear the increment."""
         now = self.ctx.runtime.monotonic()
-        self._held_since = getattr(self, "_held_since", None) or now
-        dead = [name for name in self._raised(Shares(snapshot["shares"]), self.to)
-                if self.ctx.site_state(name) == State.DOWN]
-        if dead:
-            return Observed(Truth.NO, f"{', '.join(dead)} went down while {state.shares} soaked",
-                            final=True)
+        said = self._feedback(before)
+        if said.verdict in (Verdict.BACK_OFF, Verdict.NO_WAY):
+            return Observed(Truth.NO, f"{said.reason} while {self.to} soaked", final=True,
+                            back_off=said.verdict is Verdict.BACK_OFF)
+        if said.verdict is Verdict.HOLD:
+            self._held_since = None
+            self._unwell_since = now if self._unwell_since is None else self._unwell_since
+            long_enough = now - self._unwell_since >= float(self.spec.params.get("hold", 60.0))
+            return Observed(Truth.NO, f"{said.reason}: held at {self.to} for "
+                                      f"{now - self._unwell_since:.0f} s",
+                            final=long_enough, back_off=True)
+        self._unwell_since = None
+        if said.verdict is Verdict.HURRY:
+            return Observed(Truth.YES, f"{self.lever.lever} reads {self.to}; {said.reason}, so "
+                                       "that it is not waited for")
+        self._held_since = now if self._held_since is None else self._held_since
+        if said.reason:
+            self._borne = said.reason
         if now - self._held_since < soak:
-            return Observed(Truth.NO, f"{state.shares} soaks, "
-                                      f"{now - self._held_since:.0f} of {soak:g} s")
-        return Observed(Truth.YES, f"{self.lever.lever} reads {state.shares}, "
-                                   f"soaked {soak:g} s")
+            return Observed(Truth.NO, f"{self.to} soaks, {now - self._held_since:.0f} of "
+                                      f"{soak:g} s")
+        return Observed(Truth.YES, f"{self.lever.lever} reads {self.to}, soaked {soak:g} s",
+                        exceptions=(self._borne,) if self._borne else ())
+
+    def _feedback(self, before: Shares) -> Feedback:
+        """Looked at anew every two seconds: platforms answer only so often."""
+        now = self.ctx.runtime.monotonic()
+        if self._told is not None and now - self._told[0] < LOOK_AGAIN:
+            return self._told[1]
+        receivers, keepers = self._raised(before, self.to), self._keepers(before)
+        state = {name: State(self.ctx.site_state(name))
+                 for name in (*receivers, *keepers, *self._raised(self.to, before))}
+        for name in keepers:
+            self._began.setdefault(name, state[name])
+        said = judge(
+            {name: state[name] for name in receivers},
+            {name: (self._began[name], state[name]) for name in keepers},
+            {name: state[name] for name in self._raised(self.to, before)},
+            self._grumbles(receivers))
+        self._told = (now, said)
+        return said
+
+    def _grumbles(self, receivers: Sequence[str]) -> dict[str, str]:
+        """What the receivers' own probes of this queue say against them."""
+        queue = self.ctx.policy.queues[str(self.spec.params["queue"])]
+        found = {}
+        for probe in queue.probes:
+            name = str(probe.params.get("site"))
+            if name in receivers:
+                reading = self.ctx.observe(probe)
+                if reading.outcome is Outcome.BAD:
+                    found[name] = f"{queue.name} is not served: {reading.detail}"
+        return found
 
     def still(self, snapshot: Json) -> Observed:
         state = self.ctx.levers.route_view(self.lever).read()
@@ -146,24 +221,11 @@ class LeverStep(Step):
                 "now: somebody else moved it", guard="concurrent_change",
                 hint="look who did, then `ccfailover resume` to set it all the same")
         for name in self._raised(current.shares, self.to):
-            self._refuse_forbidden(name)
             if self.ctx.site_state(name) == State.DOWN:
                 raise Refused(f"{name} is down: no more work goes there", guard="dead_site",
                               hint="roll back, or plan anew with another receiver")
         lever.shift(self.to, expected=current, key=self.ctx.key)
         return True
-
-    def _refuse_forbidden(self, name: str) -> None:
-        """Hard guards hold for the policy and the day on which a run acts, not only for those of
-        its plan: a licence may have ended, a queue been closed to outsourcing since."""
-        queue = self.ctx.policy.queues[str(self.spec.params["queue"])]
-        found = forbidden(self.ctx.policy, queue, self.ctx.policy.sites[name],
-                          kind=KIND_OF.get(self.ctx.plan.runbook, "failover"),
-                          at=self.ctx.runtime.now())
-        if found is not None:
-            raise Refused(found.sentence, guard=found.guard, where=self.spec.id,
-                          not_done=f"{self.lever.lever} was not changed",
-                          hint="roll back, or plan anew with another receiver")
 
     def undo_holds(self, snapshot: Json) -> Observed:
         state = self.ctx.levers.route_view(self.lever).read()
@@ -201,6 +263,10 @@ class LeverStep(Step):
                 return found
             planned = self.ctx.store.read(f"run:{plan.supersedes}")[0]
             plan = Plan.from_json(planned.data["plan"])
+
+    def _keepers(self, before: Shares) -> list[str]:
+        raised = self._raised(before, self.to)
+        return [name for name in self.to if name in self.ctx.policy.sites and name not in raised]
 
     def _raised(self, now: Shares, to: Shares) -> list[str]:
         return [name for name in to if to.of(name) > now.of(name)

@@ -143,13 +143,12 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
         before[queue.name] = now.to_json() if now else None
         after[queue.name] = allocation.shares.to_json()
         cost += allocation.cost_per_hour
+        # Held, refused, or nobody can take it: the rest of the failover goes on without it.
+        steps = [] if allocation.untouched else _bind(
+            recipe.branch, policy, request, kinds, seen, queue, now, allocation)
         queue_plans.append(QueuePlan(queue=queue, before=now, after=allocation.shares,
                                      cost_per_hour=allocation.cost_per_hour,
-                                     untouched=allocation.untouched))
-        if allocation.untouched:
-            # Held, refused, or nobody can take it: the rest of the failover goes on without it.
-            continue
-        steps = _bind(recipe.branch, policy, request, kinds, seen, queue, now, allocation)
+                                     untouched=allocation.untouched, way=_way(steps)))
         branches.append(Branch(queue.name, _number(queue.name, steps)))
     findings.extend(judge(
         policy, runbook=kind, queue_plans=queue_plans, world=world, at=world.at,
@@ -190,6 +189,15 @@ def _bind(lines: Sequence[Line], policy: Policy, request: Request, kinds: StepKi
             params=line.params, reason=request.reason,
         )))
     return bound
+
+
+def _way(steps: Sequence[StepSpec]) -> tuple[Shares, ...]:
+    """The places on the way of the lever that gets there in the fewest moves."""
+    ways: dict[str, tuple[Shares, ...]] = {}
+    for step in steps:
+        if step.lever and "to" in step.params:
+            ways[step.lever] = (*ways.get(step.lever, ()), Shares(step.params["to"]))
+    return min(ways.values(), key=len, default=())
 
 
 def _number(branch: str, steps: Sequence[StepSpec]) -> tuple[StepSpec, ...]:

@@ -4,6 +4,7 @@ A run's stream (`run:<id>`) holds these kinds:
 
     run.planned  run.started  run.resumed  run.paused  run.superseded  note
     step.started  step.observed  step.succeeded  step.failed  step.skipped  step.rehearsed
+    step.guarded  step.holding  step.backing_off  override.given
     branch.paused  branch.aborted
     rollback.started  undo.started  undo.succeeded  undo.failed  run.stuck
     confirmation.given  approval.given  approval.declined  stop.requested
@@ -110,7 +111,8 @@ class Run:
     """A run as its journal tells it. `phase` does not know of crashes: see `state`.
 
     `inherited` are the moves of the run that this one superseded, and of the one before that:
-    where a rollback has to go back to. `back` is the direction it was last going.
+    where a rollback has to go back to. `back` is the direction it was last going. `overrides`
+    are those of the plan and those given since; `automatic`: no person set it going last.
     """
 
     id: str
@@ -127,6 +129,8 @@ class Run:
     head: tuple[int, str]
     back: bool = False
     inherited: Mapping[str, StepRecord] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    automatic: bool = False
 
     def state(self, alive: bool | None) -> RunState:
         """`alive`: whether the lease's holder lives; a phase that needs one without it is
@@ -144,7 +148,7 @@ class Run:
 
     def exceptions(self) -> list[str]:
         """Why this run must not be called plainly succeeded."""
-        out = [f"{guard} overridden: {why}" for guard, why in self.plan.overrides.items()]
+        out = [f"{guard} overridden: {why}" for guard, why in self.overrides.items()]
         for step in self.steps.values():
             if step.status is StepStatus.SKIPPED:
                 out.append(f"{step.spec.id} skipped: {step.reason}")
@@ -203,7 +207,8 @@ def fold(records: Sequence[Record], earlier: Run | None = None) -> Run:
     phase, started, ended = RunState.PLANNED, None, None
     context: Mapping[str, Json] = {}
     notes: list[str] = []
-    stop = back = False
+    overrides = dict(plan.overrides)
+    stop = back = automatic = False
     for record in records:
         kind = record.kind
         if kind in _PHASES and not (ended and kind != "run.superseded"):
@@ -211,12 +216,15 @@ def fold(records: Sequence[Record], earlier: Run | None = None) -> Run:
         if kind in ("run.started", "run.resumed", "rollback.started"):
             # A stop that was asked for before the first step is meant for this very start.
             stop, back = stop and kind == "run.started", kind == "rollback.started"
+            automatic = bool((record.data.get("context") or {}).get("automatic"))
             if kind == "run.started" and started is None:
                 started, context = record.at, record.data.get("context", {})
         elif kind in ENDINGS:
             ended = record.at
         elif kind == "stop.requested":
             stop = True
+        elif kind == "override.given":
+            overrides[str(record.data["guard"])] = str(record.data["reason"])
         elif kind == "note":
             notes.append(str(record.data.get("text", "")))
         name = record.data.get("step")
@@ -229,7 +237,7 @@ def fold(records: Sequence[Record], earlier: Run | None = None) -> Run:
         id=first.stream.removeprefix("run:"), plan=plan, phase=phase, steps=steps,
         planned_at=first.at, started_at=started, ended_at=ended, requester=first.actor,
         context=context, notes=tuple(notes), stop_requested=stop, head=(last.seq, last.hash),
-        back=back, inherited=inherited,
+        back=back, inherited=inherited, overrides=overrides, automatic=automatic,
     )
 
 
@@ -251,6 +259,7 @@ def _step(step: StepRecord, record: Record) -> StepRecord:
         case "step.rehearsed":
             return replace(step, status=StepStatus.REHEARSED, truth=data.get("truth", ""),
                            ended_at=record.at, reason=data.get("detail", ""),
+                           data={"guards": data["guards"]} if data.get("guards") else {},
                            exceptions=(f"not rehearsed: {data['unreadable']}",)
                            if data.get("unreadable") else (),
                            started_at=step.started_at or record.at)

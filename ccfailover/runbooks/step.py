@@ -38,7 +38,8 @@ class Observed:
     `detail` is a sentence; `data` goes into the journal (ids and counts, no borrower data).
     `final` says that waiting longer will not help. `exceptions` are what a person must know
     although the step succeeded: with one of them a run is never plainly "succeeded". `veto`: a
-    person said no, so that no recipe passes the step over.
+    person said no, so that no recipe passes the step over. `back_off`: the aim is set, but those
+    who receive do not bear it; if that stays so the step is taken back to where it began.
     """
 
     truth: Truth
@@ -47,6 +48,21 @@ class Observed:
     final: bool = False
     exceptions: tuple[str, ...] = ()
     veto: bool = False
+    back_off: bool = False
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a step is about to change for one queue, told to the guards before it is done.
+
+    `hard_only`: the soft guards have no say: they judge where work arrives, not who works on what
+    waits; and a way back is never priced or blocked.
+    """
+
+    queue: str
+    before: Shares
+    after: Shares
+    hard_only: bool = False
 
 
 class Levers(Protocol):
@@ -132,6 +148,14 @@ class Step(ABC):
     def snapshot(self) -> Json:
         """What undo needs, and nothing that names a borrower. Raises ProviderError."""
         return None
+
+    def moves(self, snapshot: Json) -> Sequence[Move]:
+        """What the guards have to agree to before `apply`; none for a step that only looks."""
+        return ()
+
+    def undo_moves(self, snapshot: Json) -> Sequence[Move]:
+        """The same for `undo`."""
+        return ()
 
     @abstractmethod
     def holds(self, snapshot: Json) -> Observed:

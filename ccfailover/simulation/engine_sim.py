@@ -7,22 +7,24 @@ crash drops the generators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ccfailover.errors import Fenced, LeaseHeld, Refused, StoreError, UsageError
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.journal import Actor, Lease
-from ccfailover.model.plan import Plan, StepSpec
+from ccfailover.model.plan import Finding, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec
 from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
 from ccfailover.providers.wrappers import Retrying
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands
 from ccfailover.runbooks.engine import Result
+from ccfailover.runbooks.guarding import Automation, before_step
+from ccfailover.runbooks.plan import Circumstances
 from ccfailover.runbooks.run import Run, StepStatus, fold
-from ccfailover.runbooks.step import Step
+from ccfailover.runbooks.step import Move, Step
 from ccfailover.simulation.clock_sim import Flow, Process, Scheduler, Task, VirtualRuntime
 from ccfailover.simulation.faults_sim import FaultyPlatform
 from ccfailover.simulation.providers import SimulatedProvider
@@ -259,7 +261,15 @@ class Carrier(Process):
             policy=office.world.policy, store=office.store, runtime=office.runtime,
             levers=office.levers, make_step=self._make_step,
             site_state=lambda name: office.world.told(name).value,
-            observe=office.world.observe)
+            observe=office.world.observe, guard=self._guard)
+
+    def _guard(self, run: Run, moves: Sequence[Move]) -> Sequence[Finding]:
+        """The guards as they are, over what people know in this world."""
+        office, world = self.office, self.office.world
+        now = office.runtime.now()
+        return before_step(world.policy, run, moves, Circumstances(
+            world=world.picture(now), capabilities=office.levers.capabilities,
+            is_open=lambda site, at: True, is_blocked=world.is_blocked), Automation(), now)
 
     def _make_step(self, spec: StepSpec, context: Any) -> Step:
         return self.office.kinds(spec.kind)(spec, context)

@@ -86,6 +86,8 @@ class Grammar:
         self.hand += 1
         self.undone_at = {}
         for step in self.steps.values():
+            if step.state == "backing_off":  # killed on the way back: in doubt, like any other
+                step.state = "started"
             step.looked = step.state != "started"
 
     # --- steps -------------------------------------------------------------------------------
@@ -94,7 +96,8 @@ class Grammar:
         step = self.steps.get(name)
         if step is None:
             self.inherited[name] = record.kind
-            if not record.kind.startswith("undo.") and record.kind != "step.skipped":
+            if not (record.kind.startswith("undo.") or record.kind == "step.skipped"
+                    or record.kind == "step.guarded" and record.data.get("undo")):
                 self._bad(record, "a step of another run is only ever undone")
             return
         if record.kind == "step.skipped":
@@ -150,6 +153,20 @@ class Grammar:
                 self._bad(record, f"before {other.spec.id}, which is {other.state}")
                 return
 
+    def _step_guarded(self, record: Record, step: _Step) -> None:
+        wanted = ("undoing", "backing_off") if record.data.get("undo") else ("started",)
+        if step.state not in wanted:
+            self._bad(record, f"it was {step.state}")
+
+    def _step_holding(self, record: Record, step: _Step) -> None:
+        if step.state != "started":
+            self._bad(record, f"it was {step.state}")
+
+    def _step_backing_off(self, record: Record, step: _Step) -> None:
+        """It may only fail after this: an increment taken back is never a success."""
+        self._step_holding(record, step)
+        step.state = "backing_off"
+
     def _step_succeeded(self, record: Record, step: _Step) -> None:
         if step.state != "started" or self.phase != "forward":
             self._bad(record, f"it was {step.state}")
@@ -159,7 +176,8 @@ class Grammar:
     def _step_failed(self, record: Record, step: _Step) -> None:
         again = (step.state == "succeeded" and self.hand > 1
                  and str(record.data.get("reason", "")).startswith("no longer so"))
-        if not again and step.state not in ("started", "pending", "failed", "undone") \
+        if not again and step.state not in ("started", "pending", "failed", "undone",
+                                            "backing_off") \
                 or self.phase != "forward":
             self._bad(record, f"it was {step.state}")
         step.state = "failed"

@@ -15,6 +15,7 @@ from ccfailover.model.plan import StepSpec
 from ccfailover.model.shares import TREATMENTS, Shares
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.run import Run, RunState
+from ccfailover.runtime import SECOND
 from ccfailover.simulation.clock_sim import Scheduler, Task
 from ccfailover.simulation.engine_sim import Carrier, Office
 from ccfailover.simulation.faults_sim import Sender
@@ -149,13 +150,38 @@ class Judge:
             self.broken("one owner", f"{effect.step.id} applied by {carrier} without the lease")
         if not self._owns(carrier):
             return  # frozen since it looked at the fence: its successor goes on writing
-        wanted = "undo.started" if effect.undo else "step.started"
+        self._ramp(carrier, effect)
+        wanted = {"step.guarded", *(("undo.started", "step.backing_off") if effect.undo
+                                    else ("step.started",))}
         stream = f"run:{carrier.run_id}"
         last = self.office.store.head(stream)[0]
         said = [record.kind for record in self.office.store.read(stream, last - 40)
                 if record.data.get("step") == effect.step.id]
-        if not said or said[-1] != wanted:
+        if not said or said[-1] not in wanted:
             self.broken("write ahead", f"{effect.step.id} applied after {said[-1:]}")
+
+    def _ramp(self, carrier: Carrier, effect: engine.Apply) -> None:
+        """A further increment is not given to whoever does not bear the one before, nor in a
+        blocked window: unless what is left behind is dead."""
+        run, spec, world = carrier.run, effect.step, self.world
+        now = self.scheduler.seconds
+        if (effect.undo or run is None or "to" not in spec.params or run.steps[spec.id].attempts
+                or carrier.frozen_at > now - 6 or self.jumped_at > now - 6):
+            return
+        if (world.told_during(run.plan.subject, now - 6, now) == {State.HEALTHY}
+                and all(world.is_blocked(world.clock() - back) for back in (0, 3 * SECOND))):
+            self.broken("guards", f"{spec.id} applied in a blocked window")
+        ill = (State.DEGRADED, State.UNKNOWN)
+        before, to = Shares(effect.snapshot["shares"]), Shares(spec.params["to"])
+        behind = [name for name in before if before.of(name) > to.of(name)
+                  and name not in TREATMENTS]
+        if "-1of" in spec.id or "of" not in spec.id or not spec.params["soak"] or any(
+                world.told_during(name, now - 6, now) != {State.HEALTHY} for name in behind):
+            return
+        for name in to:
+            if to.of(name) > before.of(name) > 0 and name not in TREATMENTS and all(
+                    state in ill for state in world.told_during(name, now - 6, now)):
+                self.broken("ramp", f"{spec.id} gives {name} more, which is unwell")
 
     def answered(self, carrier: Carrier, effect: engine.Effect, answer: Any) -> None:
         task = self.scheduler.task

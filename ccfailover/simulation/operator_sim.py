@@ -113,7 +113,7 @@ class Operator:
 
     def _launch_start(self, supersedes: str | None) -> None:
         plan = self.plan(supersedes)
-        if plan is None or any(found.level == "hard" for found in plan.findings):
+        if plan is None or any(found.level in ("hard", "soft") for found in plan.findings):
             return
         self.actions += 1
         carrier = Carrier(self.office, plan.runbook)
@@ -141,7 +141,7 @@ class Operator:
                              Circumstances(
                                  world=world.picture(self.office.runtime.now()),
                                  capabilities=self.office.levers.capabilities,
-                                 is_open=lambda site, at: True, is_blocked=lambda at: None))
+                                 is_open=lambda site, at: True, is_blocked=world.is_blocked))
         except (UsageError, StoreError):
             return None
         acts = plan.shares_before != plan.shares_after and plan.branches

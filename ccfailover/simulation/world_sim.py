@@ -69,6 +69,7 @@ class SimWorld:
         self.calm_at = chance.between(60, 400)
         backups = ["acme", "beta", "branch"][:1 + chance.below(3)]
         self.changes = self._fates(chance, backups)
+        self.blocked = self._window(chance)
         self.source_dies = self.kind == "full_failover" and chance.often(0.3)
         self.fifo = chance.often(0.6)
         self.policy = self._policy(chance, backups)
@@ -98,6 +99,7 @@ class SimWorld:
         survivor = chance.choice(backups)
         for name in backups:
             if name == survivor or not chance.often(0.4):
+                self._may_sicken(changes[name], chance)
                 continue
             fall = chance.between(1, self.calm_at - 40)
             changes[name].append(Change(fall, False, State.HEALTHY))
@@ -108,6 +110,29 @@ class SimWorld:
                 changes[name].append(Change(back, True, State.DOWN))
                 changes[name].append(Change(back + 8, True, State.HEALTHY))
         return changes
+
+    def _may_sicken(self, changes: list[Change], chance: Chance) -> None:
+        """It answers, but not well, for a while: what a ramp has to hold or back off for."""
+        if chance.often(0.2 if self.kind == "full_failover" else 0.7):
+            ill = chance.between(0.5, chance.choice([5.0, 20.0, self.calm_at - 30]))
+            well = min(ill + chance.choice([4.0, 30.0, 150.0]), self.calm_at - 12)
+            changes += [Change(ill, True, State.DEGRADED), Change(well, True, State.HEALTHY)]
+
+    def _window(self, chance: Chance) -> tuple[float, float]:
+        """Seconds between which nothing planned may move: (0, 0) in most stories."""
+        if not chance.often(0.25):
+            return 0.0, 0.0
+        begin = chance.between(0, chance.choice([5.0, 60.0]))
+        return begin, min(begin + chance.between(5, 100), self.calm_at - 5)
+
+    def clock(self) -> int:
+        """What the clock on the wall says, µs."""
+        return START + self.scheduler.mono + self.scheduler.skew
+
+    def is_blocked(self, at: int) -> str | None:
+        """By what the clock on the wall says, as the real calendar does."""
+        begin, end = self.blocked
+        return "month end" if begin <= (at - START) / SECOND < end else None
 
     def _at(self, site: str, seconds: float) -> Change:
         return [change for change in self.changes[site] if change.at <= seconds][-1]
@@ -184,7 +209,8 @@ class SimWorld:
             consumers={HOME: LeverSpec(SWITCH, "gate_hq")} if app else {},
             eligible='item.state == "TX"' if app and chance.often(0.4) else None,
             item=ITEM if app else {}, increments=chance.choice([(100,), (50, 100), (25, 50, 100)]),
-            soak=chance.choice([0.0, 0.0, 3.0]), max_item_bytes=2000,
+            soak=chance.choice([0.0, 3.0, 6.0]), hold=chance.choice([5.0, 40.0]),
+            max_item_bytes=2000,
             probes=tuple(ProbeSpec(f"queue.{name}.{n}.http", "http", 10.0, 2.0, 3, 2, "here",
                                    {"site": site}) for n, site in enumerate(sites))
             if counted else (),

@@ -303,7 +303,8 @@ TABLE = [
     Case("every provider unknown",
          "fraud receiver_unknown | loan_calls receiver_unknown capacity treatment | "
          f"prequal treatment | applications receiver_unknown capacity{MAX_STEP}",
-         FULL_LOANS, stated={**DEAD, "acme": UNKNOWN, "annex": UNKNOWN, "nightline": UNKNOWN}),
+         FULL_LOANS, exit=Exit.EXCEPTIONS, state=RunState.SUCCEEDED_WITH_EXCEPTIONS,
+         stated={**DEAD, "acme": UNKNOWN, "annex": UNKNOWN, "nightline": UNKNOWN}),
     Case("every provider down",
          "fraud receiver_down treatment max_step | loan_calls receiver_down treatment | "
          "prequal receiver_down treatment max_step | applications receiver_down hold",
@@ -344,7 +345,8 @@ TABLE = [
          "fraud dependency treatment max_step | loan_calls dependency treatment | "
          "prequal dependency treatment max_step | applications dependency hold",
          NOBODY, (10, 0, 0), stated={**DEAD, "los_replica": BAD}),
-    Case("a lever cannot be read", AS_USUAL, {**FULL_LOANS, "loan_calls": {"hq": 100}},
+    Case("a lever cannot be read", f"loan_calls max_step | {AS_USUAL}",
+         {**FULL_LOANS, "loan_calls": {"hq": 100}},
          exit=Exit.PAUSED, state=RunState.PAUSED, before=lever_gone_dark),
     Case("moved lately, home dead", f"loan_calls flap_block | {AS_USUAL}", FULL_LOANS,
          before=moved_lately),
@@ -443,7 +445,10 @@ def test_no_share_stays_at_a_dead_site() -> None:
                                los_replica=replica)
             prepared = made.prepare("full_failover", "hq")
             state, code = made.start(prepared)
-            assert (state, code) == (RunState.SUCCEEDED, Exit.DONE), made.stated
+            # Where nobody knows how the only receiver is, that is said.
+            plainly = state is RunState.SUCCEEDED or (
+                acme is UNKNOWN and state is RunState.SUCCEEDED_WITH_EXCEPTIONS)
+            assert plainly and code in (Exit.DONE, Exit.EXCEPTIONS), made.stated
             held = {queue for queue, guard, _ in found_against(prepared.plan) if guard == "hold"}
             annex_out = annex is BAD or at.endswith("22:00")
             nobody = replica is BAD or (acme is BAD and annex_out)

@@ -10,8 +10,9 @@ from ccfailover.model.health import State
 from ccfailover.model.items import ItemState, WorkItem
 from ccfailover.model.plan import Json, StepSpec
 from ccfailover.model.policy import LeverSpec, Queue, Site
+from ccfailover.model.shares import Shares
 from ccfailover.providers import Backlog
-from ccfailover.runbooks.step import Binding, Observed, Step, StepContext, Truth
+from ccfailover.runbooks.step import Binding, Move, Observed, Step, StepContext, Truth
 from ccfailover.transfer.eligibility import CelEligibility, Eligibility, Everything
 from ccfailover.transfer.mover import Mover, MoveResult
 from ccfailover.transfer.stranded import ClearResult, clear_stranded, stranded_rows
@@ -143,6 +144,19 @@ class Transfer(Step):
                 # A dead source is no reason not to begin: the move says what it could not reach.
                 shown[role] = {"unreachable": str(error)}
         return shown
+
+    def moves(self, snapshot: Json) -> Sequence[Move]:
+        return self._move("source", "target")
+
+    def undo_moves(self, snapshot: Json) -> Sequence[Move]:
+        return self._move("target", "source")
+
+    def _move(self, source: str, target: str) -> Sequence[Move]:
+        params = self.spec.params
+        if self._clears:
+            return ()
+        return (Move(str(params["queue"]), Shares({str(params[source]): 100}),
+                     Shares({str(params[target]): 100}), hard_only=True),)
 
     def holds(self, snapshot: Json) -> Observed:
         if self._clears:

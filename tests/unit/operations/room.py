@@ -101,7 +101,7 @@ class Told(Probe):
         self._room = room
 
     def read_many(self, jobs: Sequence[ProbeJob], deadline: float) -> Iterator[Reading]:
-        outcomes = {"down": Outcome.BAD, "unknown": Outcome.UNKNOWN}
+        outcomes = {"down": Outcome.BAD, "unknown": Outcome.UNKNOWN, "degraded": Outcome.WARN}
         for job in jobs:
             said = self._room.states.get(job.target.name, "healthy")
             yield Reading(job.target.key, self._room.runtime.now(),
@@ -146,14 +146,14 @@ class Schemas(kinds.Schemas):
 
 
 class Room:
-    """`states`: site or dependency → down | unknown (absent: healthy). `change` is made to the
-    policy's text, `loaded` to what was read from it. Also the desk's kinds."""
+    """`states`: site or dependency → down | unknown | degraded (absent: healthy). `change` is made
+    to the policy's text, `loaded` to what was read from it. Also the desk's kinds."""
 
     def __init__(self, folder: Path, at: str, change: Callable[[dict[str, Any]], None] | None,
                  states: Mapping[str, str],
                  loaded: Callable[[Policy], Policy] = lambda policy: policy) -> None:
         self.runtime = VirtualRuntime(instant(at))
-        self.states = dict(states)
+        self.states: Mapping[str, str] = dict(states)
         policy = yaml.safe_load(EXAMPLE.read_text())
         self._simulate(policy)
         policy["store"] = {"path": str(folder / "store.db"), "location": "colo_denver"}

@@ -117,7 +117,7 @@ CASES = [
     Case("every provider unknown", {"hq": "down", "acme": "unknown", "nightline": "unknown"}, {
         **FULL, "applications": {"annex": 100}}, (
         ("loan_calls", "receiver_unknown", "warning", "look at it now"),
-    )),
+    ), state=RunState.SUCCEEDED_WITH_EXCEPTIONS),
     Case("one queue that may not leave, its house gone", {"hq": "down", "annex": "down"}, {
         **FULL, "fraud": {"message": 100}, "applications": {"acme": 100}}, (
         ("fraud", "treatment", "warning", "100 % of fraud goes to message"),

@@ -46,7 +46,7 @@ def limited(healthy):
 
 ALL_BOUND: dict[str, Any] = {
     "cost": "1785.00", "spent_today": Decimal(200), "last_moves": {"edge:calls": 0},
-    "is_blocked": lambda at: "Dec 24-26"}
+    "is_blocked": lambda at: "Dec 24-26", "automation_off": "by mary until noon"}
 
 
 def all_bound(scene: Any) -> dict[str, Any]:
@@ -73,6 +73,7 @@ def test_soft_guards_stop_a_planned_move_and_say_by_how_much(limited):
     assert got["flap_block"].sentence.startswith(
         "edge:calls was moved 20 min ago, and flap_block asks for 60 min between moves: "
         "wait 40 min")
+    assert got["automation"].sentence.startswith("automation is off: by mary until noon")
 
 
 @pytest.mark.parametrize("automatic", [True, False])
@@ -101,6 +102,23 @@ def test_override_beats_one_soft_guard(limited, guard):
     assert got[guard].level == "warning"
     assert "overridden: INC-42 approved" in got[guard].sentence
     assert {got[name].level for name in SOFT if name != guard} == {"soft"}
+
+
+@pytest.mark.parametrize(("way", "most"), [
+    ([{"hq": 75, "acme": 25}, {"hq": 50, "acme": 50}, {"acme": 100}], 50),
+    ([{"hq": 80, "acme": 20}, {"hq": 50, "acme": 50}, {"hq": 30, "acme": 70}, {"acme": 100}], 30),
+    ([{"acme": 100}], 100),
+])
+def test_max_step_judges_the_way_that_the_lever_will_go(healthy, way, most):
+    """Where the lever only has tens, 25 % steps are steps of 20 and 30: those count."""
+    healthy.guards = GuardLimits(max_step=most - 1)
+    plan = QueuePlan(healthy.queue, healthy.now, Shares({"acme": 100}),
+                     way=tuple(map(Shares, way)))
+    found = judge(healthy.policy, runbook="switchover", queue_plans=[plan], world=healthy.world,
+                  at=healthy.at, home_down_fresh=False, overrides={}, spent_today=Decimal(0),
+                  last_moves={}, is_blocked=lambda at: None, automatic=False)
+    assert [finding.guard for finding in found] == ["max_step"]
+    assert f"would move {most} % at once" in found[0].sentence
 
 
 def test_override_without_a_reason(limited):

@@ -127,7 +127,7 @@ def test_a_secret_that_leads_nowhere_pauses_its_branch_only(store: Store) -> Non
                                           Branch("y", (spec("y"),))))
     hands = Hands(policy=cast(Any, None), store=store, runtime=SystemRuntime(),
                   levers=cast(Any, None), make_step=Secretive, site_state=lambda name: "healthy",
-                  observe=cast(Any, None))
+                  observe=cast(Any, None), guard=lambda run, moves: ())
     driver = Driver(fold(store.read(f"run:{run}")), lease, hands, actor=actor)
     assert driver.go(back=False) is Result.PAUSED
     after = fold(store.read(f"run:{run}"))
@@ -185,17 +185,6 @@ def test_a_lever_that_was_not_leased_is_not_touched() -> None:
     with pytest.raises(Rejected, match="sw:other now; this run holds sw:q"):
         shift(lever, ref="other").apply({"shares": {"hq": 100}})
     assert lever.shares == Shares({"hq": 100})
-
-
-def test_hard_guards_hold_on_the_day_of_the_resume() -> None:
-    """A queue closed to outsourcing while the run was paused does not leave."""
-    lever = Lever()
-    with pytest.raises(Refused) as refused:
-        shift(lever, outsource="never").apply({"shares": {"hq": 100}})
-    assert refused.value.guard == "outsource_never"
-    assert lever.shares == Shares({"hq": 100})
-    shift(lever).apply({"shares": {"hq": 100}})
-    assert lever.shares == Shares({"acme": 100})
 
 
 def test_a_receiver_that_answers_nobody_is_not_verified() -> None:

@@ -11,7 +11,7 @@ from ccfailover.errors import Fenced
 from ccfailover.model.journal import Record
 from ccfailover.model.plan import Branch, Mode, OnFailure, Plan, StepSpec
 from ccfailover.runbooks import engine
-from ccfailover.runbooks.engine import Applied, Result, Snapped
+from ccfailover.runbooks.engine import Applied, Guarded, Result, Snapped
 from ccfailover.runbooks.run import Run, fold
 from ccfailover.runbooks.step import Observed, Truth
 
@@ -84,6 +84,7 @@ class Stage:
         self.stop_after: int | None = None
         self.fence_fails = False
         self.gone: set[str] = set()
+        self.guards: dict[str, Guarded] = {}
         self.die_at: Callable[[str], bool] = lambda word: False
 
     def forward(self) -> Result | None:
@@ -128,6 +129,8 @@ class Stage:
                 return _next(self.holds.get(name), YES if name in self.done else NO)
             case engine.Still(step, _):
                 return NO if step.id in self.gone else YES
+            case engine.Guard(step, _, undo):
+                return self.guards.get(f"~{step.id}" if undo else step.id, Guarded())
             case engine.CheckFence(_) if self.fence_fails:
                 raise Fenced("somebody took it over")
             case engine.Apply(step, _, undo):
@@ -166,6 +169,8 @@ def _word(effect: engine.Effect) -> str:
             return f"{'undo_holds' if undo else 'holds'} {step.id}"
         case engine.Apply(step, _, undo):
             return f"{'undo' if undo else 'apply'} {step.id}"
+        case engine.Guard(step, _, undo):
+            return f"guards {'~' if undo else ''}{step.id}"
         case engine.CheckFence(_):
             return "fence"
     return ""

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 
 from ccfailover.errors import Fenced
 from ccfailover.model.plan import Branch, Mode, OnFailure
-from ccfailover.runbooks.engine import Applied, Apply, CheckFence, Result, Snapped, forward
+from ccfailover.runbooks.engine import (
+    Applied,
+    Apply,
+    CheckFence,
+    Guarded,
+    Result,
+    Snapped,
+    forward,
+)
 from ccfailover.runbooks.run import RunState, StepStatus
 from ccfailover.runbooks.step import Observed, Truth
 from tests.unit.runbooks.stage import NO, UNKNOWN, YES, Stage, plan, spec
@@ -17,11 +26,11 @@ ONE = plan(Branch("q", (spec("a"),)))
 
 
 def test_order_within_a_step() -> None:
-    """Snapshot, then the intent on disk, then a look, the fence, the write, a look, the end."""
+    """Snapshot, the intent on disk, a look, the guards, the fence, the write, a look, the end."""
     stage = Stage(ONE)
     assert stage.forward() is Result.DONE
-    assert stage.log == ["snapshot a", "step.started a", "holds a", "fence", "apply a", "holds a",
-                         "step.succeeded a", "run.succeeded"]
+    assert stage.log == ["snapshot a", "step.started a", "holds a", "guards a", "fence", "apply a",
+                         "holds a", "step.succeeded a", "run.succeeded"]
     assert stage.journal.of("step.started")[0]["snapshot"] == {"was": "a"}
 
 
@@ -31,6 +40,106 @@ def test_what_is_already_so_is_not_done_again() -> None:
     stage.holds["a"] = deque([YES])
     assert stage.forward() is Result.DONE
     assert "apply a" not in stage.log and "step.succeeded a" in stage.log
+
+
+def test_a_guard_stops_a_step_before_the_write() -> None:
+    """What bound is journaled with every finding; nothing is written outside, the branch waits."""
+    stage = Stage(ONE)
+    finding = {"guard": "blocked", "level": "soft", "sentence": "moves are blocked", "queue": "q"}
+    stage.guards["a"] = Guarded("moves are blocked", (finding,))
+    assert stage.forward() is Result.PAUSED
+    assert stage.log[-5:] == ["guards a", "step.guarded a", "step.failed a", "branch.paused",
+                              "run.paused"]
+    assert stage.journal.of("step.guarded")[0]["guards"] == [finding]
+    assert stage.journal.of("step.failed")[0]["reason"] == "moves are blocked"
+    again = Stage(ONE, stage.journal)
+    assert again.forward() is Result.DONE, "the guard is asked anew on a resume"
+
+
+def test_what_a_guard_only_warns_of_is_journaled_and_done() -> None:
+    """The evidence shows that the guards were heard, whatever came of it."""
+    stage = Stage(ONE)
+    warning = {"guard": "max_step", "level": "warning", "sentence": "large", "queue": "q"}
+    stage.guards["a"] = Guarded(None, (warning,))
+    assert stage.forward() is Result.DONE
+    assert stage.journal.of("step.guarded") == [{"step": "a", "guards": [warning],
+                                                 "stopped": None, "undo": False}]
+
+
+def test_what_already_holds_asks_no_guard() -> None:
+    """A guard stops moves, and there is none to stop."""
+    stage = Stage(ONE)
+    stage.guards["a"] = Guarded("no", ())
+    stage.holds["a"] = deque([YES])
+    assert stage.forward() is Result.DONE
+
+
+def test_a_guard_stops_an_undo_too() -> None:
+    """The way back may lead to where work may not go: a person is needed, nothing is written."""
+    stage = Stage(ONE)
+    stage.die_at = lambda word: word == "step.succeeded a"
+    stage.forward()
+    back = Stage(ONE, stage.journal)
+    back.guards["~a"] = Guarded("acme holds no licence", ())
+    assert back.backward() is Result.STUCK
+    assert "undo a" not in back.log
+    assert back.journal.of("undo.failed")[0]["reason"] == "acme holds no licence"
+
+
+HELD = Observed(Truth.NO, "acme is degraded", back_off=True)
+
+
+def test_an_increment_that_is_not_borne_is_taken_back() -> None:
+    """Held while there is time, said once; then back to what the step found, and a person is
+    needed. The step has failed, and why tells both."""
+    stage = Stage(ONE)
+    stage.holds["a"] = deque([NO, HELD, HELD, replace(HELD, final=True)])
+    assert stage.forward() is Result.PAUSED
+    assert stage.log[-6:] == ["fence", "undo a", "undo_holds a", "step.failed a", "branch.paused",
+                              "run.paused"]
+    assert stage.journal.kinds().count("step.holding") == 1
+    assert stage.log.index("step.backing_off a") < stage.log.index("undo a")
+    reason = stage.journal.of("step.failed")[0]["reason"]
+    assert reason == "backed off (it is so): acme is degraded"
+    assert stage.seen_snapshots["~a"] == {"was": "a"}
+
+
+def test_an_increment_is_taken_back_when_the_deadline_has_passed() -> None:
+    """A receiver that never gets well does not hold a run for ever."""
+    stage = Stage(ONE)
+    stage.holds["a"] = deque([NO, HELD])
+    assert stage.forward() is Result.PAUSED
+    assert "undo a" in stage.log and stage.clock >= 10
+
+
+def test_a_receiver_that_recovers_lets_the_increment_go_on() -> None:
+    """Held, not given up: nothing is undone."""
+    stage = Stage(ONE)
+    stage.holds["a"] = deque([NO, HELD, NO, HELD, YES])
+    assert stage.forward() is Result.DONE
+    assert "undo a" not in stage.log
+    assert stage.journal.kinds().count("step.holding") == 2
+
+
+def test_a_person_who_stops_a_held_increment_finds_it_in_effect() -> None:
+    """To stop is not to undo: what to do with it is theirs to say."""
+    stage = Stage(ONE)
+    stage.holds["a"] = deque([NO, HELD])
+    stage.stop_after = 2
+    assert stage.forward() is Result.PAUSED
+    assert "undo a" not in stage.log
+
+
+def test_killed_while_it_backs_off() -> None:
+    """The step is in doubt like any other: looked at, then done again if somebody resumes."""
+    stage = Stage(ONE)
+    stage.holds["a"] = deque([NO, replace(HELD, final=True)])
+    stage.die_at = lambda word: word == "undo a"
+    assert stage.forward() is None
+    assert stage.journal.fold().steps["a"].status is StepStatus.STARTED
+    again = Stage(ONE, stage.journal)
+    assert again.forward() is Result.DONE
+    assert again.log[:3] == ["holds a", "step.observed a", "step.started a"]
 
 
 def test_two_hundred_ok_proves_nothing() -> None:
