@@ -205,6 +205,31 @@ def test_a_queue_closed_to_outsourcing_while_its_run_was_paused(
     assert room.shares()["loan_calls"] == {"hq": 100}
 
 
+def test_an_undo_goes_nowhere_where_work_may_not_go(enter: Callable[..., Room]) -> None:
+    """A failback is paused half-way, the queue closed to outsourcing: its rollback would send all
+    of it out again. Refused, and what is at home stays there."""
+    room = enter()
+    assert go(room).state is RunState.SUCCEEDED
+    began = room.runtime.monotonic()
+    room.states = Fates(lambda name, at: "degraded" if name == "hq" and at > began + 30 else None)
+    room.states.clock = room.runtime.monotonic
+    back = runs.start(room.desk, prepare(room.desk, Request(
+        "failback", "hq", "test", queues=("loan_calls",))), confirmed="test")
+    assert back.exit is Exit.PAUSED
+    half = room.shares()["loan_calls"]
+    assert set(half) == {"hq", "acme"}
+    room.states = {}
+    queue = replace(room.policy.queues["loan_calls"], outsource="never")
+    desk = replace(room.desk, policy=replace(
+        room.policy, queues={**room.policy.queues, "loan_calls": queue}))
+    stuck = runs.rollback(desk, None, reason="test")
+    assert stuck.state is RunState.STUCK
+    assert "outsource: never" in said(room, stuck, "undo.failed")[0]["reason"]
+    assert room.shares()["loan_calls"] == half
+    assert runs.rollback(room.desk, None, reason="test").state is RunState.ROLLED_BACK
+    assert room.shares()["loan_calls"] == {"acme": 100}
+
+
 def test_automation_switched_off_stops_what_runs_by_itself(enter: Callable[..., Room]) -> None:
     """At its next step; whoever then resumes it is a person, and is not stopped."""
     room = enter()
