@@ -175,7 +175,7 @@ def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, versi
         outcome=_outcome(run, state, records, steps, found),
         shares=tuple(QueueShares(name, plan.shares_before.get(name), dict(to), name in branches)
                      for name, to in plan.shares_after.items()),
-        findings=plan.findings, overrides=dict(plan.overrides),
+        findings=plan.findings, overrides=dict(run.overrides),
         objectives=tuple(objectives(run)), steps=steps,
         branches=tuple(branch.name for branch in plan.all_branches() if branch.steps),
         moves=found, reconciliations=tuple(_reconciliations(store, run_id)),
@@ -242,7 +242,7 @@ def _outcome(run: Run, state: RunState, records: Sequence[Record], steps: Sequen
 
 
 _BY_PEOPLE = frozenset({"note", "confirmation.given", "approval.given", "approval.declined",
-                        "stop.requested", "step.skipped"})
+                        "stop.requested", "step.skipped", "override.given"})
 
 
 def _stopped(records: Sequence[Record]) -> bool:
@@ -321,7 +321,13 @@ def _sentence(record: Record) -> str:
             return f"{data.get('truth', '')}: {data.get('detail', '')}"
         case "step.rehearsed":
             seen = data.get("unreadable") or data.get("detail", "")
-            return f"would: {data.get('would', '')}; now: {seen}"
+            stop = f"; would be stopped: {data['stopped']}" if data.get("stopped") else ""
+            return f"would: {data.get('would', '')}; now: {seen}{stop}"
+        case "step.guarded":
+            return "; ".join(f"{found.get('sentence')} [{found.get('guard')}]"
+                             for found in data.get("guards", ()))
+        case "override.given":
+            return f"{data.get('guard')}: {data.get('reason')}"
         case "run.superseded":
             return f"by {data.get('by')}"
         case "run.started" | "run.resumed" | "rollback.started":
