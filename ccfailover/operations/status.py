@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ccfailover.health.current import current_shares
 from ccfailover.model.health import State, World
 from ccfailover.operations import run_list
-from ccfailover.operations.history import Moved, last_movers
+from ccfailover.operations.history import Moved, last_movers, last_moves
 from ccfailover.operations.look import look, remembered
+from ccfailover.runtime import SECOND
 
 if TYPE_CHECKING:
     from ccfailover.model.policy import Queue
@@ -97,6 +98,18 @@ def _queue(desk: Desk, queue: Queue, world: World,
     }
 
 
+def _flap_blocked(desk: Desk, queues: list[dict[str, Any]]) -> bool:
+    """Whether the block against flapping would stop a move of these queues now."""
+    window = desk.policy.guards.flap_block
+    if not window:
+        return False
+    moves, now = last_moves(desk), desk.runtime.now()
+    levers = {lever.lever for found in queues
+              for queue in (desk.policy.queues[found["queue"]],)
+              for lever in (queue.route, queue.intake) if lever is not None}
+    return any(now - moves[lever] < window * SECOND for lever in levers & set(moves))
+
+
 def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
           queues: list[dict[str, Any]]) -> str:
     if opened:
@@ -112,7 +125,10 @@ def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
         if state is State.DOWN and len(away) < len(mine):
             return f'ccfailover failover {home} --reason "…"'
         if away and state is State.HEALTHY:
-            return f'ccfailover failback {home} --reason "…"'
+            back = f'ccfailover failback {home} --reason "…"'
+            if _flap_blocked(desk, away):
+                return f'ccfailover ack --reason "…"   once you have looked, then: {back}'
+            return back
     drifted = [q["queue"] for q in queues if q["drift"]]
     if drifted:
         return f"ccfailover adopt {drifted[0]}   if these shares are meant, else set them back"

@@ -218,7 +218,8 @@ def _flap_block(policy: Policy, plans: Iterable[QueuePlan], at: int,
                 told.add(lever)
                 yield Finding("flap_block", "soft", (
                     f"{lever} was moved {past / 60:.0f} min ago, and flap_block asks for "
-                    f"{asked / 60:.0f} min between moves: wait {(asked - past) / 60:.0f} min"),
+                    f"{asked / 60:.0f} min between moves: wait {(asked - past) / 60:.0f} min, or, "
+                    "once somebody has looked: ccfailover ack"),
                     plan.queue.name)
 
 

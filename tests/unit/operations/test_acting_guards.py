@@ -12,7 +12,9 @@ import pytest
 from ccfailover.errors import Exit, Refused
 from ccfailover.model.plan import Mode
 from ccfailover.operations import runs, upkeep
+from ccfailover.operations.check import check
 from ccfailover.operations.prepare import prepare
+from ccfailover.operations.status import status
 from ccfailover.runbooks.plan import Request
 from ccfailover.runbooks.run import RunState
 from tests.unit.operations.room import Room
@@ -258,3 +260,22 @@ def test_a_rehearsal_hears_the_guards_and_goes_on(enter: Callable[..., Room]) ->
     rehearsed = [data for data in said(room, outcome, "step.rehearsed") if data["guards"]]
     assert rehearsed and all("moves are blocked now" in data["stopped"] for data in rehearsed)
     assert room.shares()["loan_calls"] == {"hq": 100}
+
+
+def test_what_next_knows_the_block_against_flapping(enter: Callable[..., Room]) -> None:
+    """Whoever follows NEXT is not refused: first look and acknowledge, then bring work back."""
+    def change(policy: dict[str, Any]) -> None:
+        gentle(policy)
+        policy["guards"] = {"flap_block": "1h"}
+
+    room = enter(lambda name, at: "down" if name == "hq" and at < 100 else None, change)
+    assert go(room, "full_failover").exit is Exit.DONE
+    room.runtime.sleep(100)
+    assert check(room.desk).code < 2
+    said = status(room.desk, probe=True).next
+    assert said.startswith("ccfailover ack") and "failback hq" in said
+    refused = prepare(room.desk, Request("failback", "hq", "test")).refusal
+    assert refused is not None and "ccfailover ack" in str(refused)
+    upkeep.acknowledge(room.desk, "looked")
+    assert status(room.desk, probe=True).next.startswith("ccfailover failback hq")
+    assert prepare(room.desk, Request("failback", "hq", "test")).refusal is None

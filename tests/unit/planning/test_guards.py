@@ -72,7 +72,7 @@ def test_soft_guards_stop_a_planned_move_and_say_by_how_much(limited):
     assert got["blocked"].sentence.startswith("moves are blocked now (Dec 24-26)")
     assert got["flap_block"].sentence.startswith(
         "edge:calls was moved 20 min ago, and flap_block asks for 60 min between moves: "
-        "wait 40 min")
+        "wait 40 min, or, once somebody has looked: ccfailover ack")
     assert got["automation"].sentence.startswith("automation is off: by mary until noon")
 
 
