@@ -100,7 +100,7 @@ class LeverStep(Step):
                 id=cls.kind if len(way) == 1 else f"{cls.kind}-{number}of{len(way)}",
                 kind=cls.kind, lever=lever.lever, timeout=10.0, deadline=deadline + soak,
                 params={"queue": queue.name, "to": shares.to_json(), "soak": soak,
-                        "hold": queue.hold},
+                        "hold": queue.hold, "part": number},
                 title=f"{cls.verb()} {queue.name}: {shares}",
             )
             for number, shares in enumerate(way, 1)
@@ -220,12 +220,24 @@ class LeverStep(Step):
                 f"{self.lever.lever} was {before} when this step began and is {current.shares} "
                 "now: somebody else moved it", guard="concurrent_change",
                 hint="look who did, then `ccfailover resume` to set it all the same")
+        self._refuse_unborne(current.shares)
         for name in self._raised(current.shares, self.to):
             if self.ctx.site_state(name) == State.DOWN:
                 raise Refused(f"{name} is down: no more work goes there", guard="dead_site",
                               hint="roll back, or plan anew with another receiver")
         lever.shift(self.to, expected=current, key=self.ctx.key)
         return True
+
+    def _refuse_unborne(self, current: Shares) -> None:
+        """A run that is resumed between two increments begins the next one without a soak before
+        it: whoever does not bear what they have is given no more."""
+        if int(self.spec.params.get("part", 1)) < 2 or not self.spec.params.get("soak"):
+            return
+        said = self._feedback(current)
+        if said.verdict in (Verdict.HOLD, Verdict.BACK_OFF):
+            raise Refused(f"{said.reason}: no further increment", guard="ramp",
+                          not_done=f"{self.lever.lever} stays at {current}",
+                          hint="resume when that is over, or roll back")
 
     def undo_holds(self, snapshot: Json) -> Observed:
         state = self.ctx.levers.route_view(self.lever).read()

@@ -15,7 +15,6 @@ from ccfailover.model.plan import StepSpec
 from ccfailover.model.shares import TREATMENTS, Shares
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.run import Run, RunState
-from ccfailover.runtime import SECOND
 from ccfailover.simulation.clock_sim import Scheduler, Task
 from ccfailover.simulation.engine_sim import Carrier, Office
 from ccfailover.simulation.faults_sim import Sender
@@ -25,12 +24,6 @@ from ccfailover.transfer.rows import application
 
 SLACK = 31.0
 """Seconds for which a write may be tried again without asking anew who is down."""
-
-NO_COPY = "no copy"
-"""What the ledger says when a delivered item's copy was not deleted by us, and is gone: our delete
-has worked unheard, or the source's own consumers had it (its claim had lapsed, or it was stranded
-and its site came back). The ledger cannot tell which, and such an item is not listed as a possible
-duplicate: counted here as a limit."""
 
 _DOUBTFUL = (ItemState.CLAIMED, ItemState.DELIVERED, ItemState.STRANDED)
 
@@ -150,7 +143,6 @@ class Judge:
             self.broken("one owner", f"{effect.step.id} applied by {carrier} without the lease")
         if not self._owns(carrier):
             return  # frozen since it looked at the fence: its successor goes on writing
-        self._ramp(carrier, effect)
         wanted = {"step.guarded", *(("undo.started", "step.backing_off") if effect.undo
                                     else ("step.started",))}
         stream = f"run:{carrier.run_id}"
@@ -164,12 +156,12 @@ class Judge:
         """A further increment is not given to whoever does not bear the one before, nor in a
         blocked window: unless what is left behind is dead."""
         run, spec, world = carrier.run, effect.step, self.world
-        now = self.scheduler.seconds
+        now = self._asked_at[self.scheduler.task]
         if (effect.undo or run is None or "to" not in spec.params or run.steps[spec.id].attempts
                 or carrier.frozen_at > now - 6 or self.jumped_at > now - 6):
             return
         if (world.told_during(run.plan.subject, now - 6, now) == {State.HEALTHY}
-                and all(world.is_blocked(world.clock() - back) for back in (0, 3 * SECOND))):
+                and all(world.is_blocked(world.clock(now - back)) for back in (0, 3))):
             self.broken("guards", f"{spec.id} applied in a blocked window")
         ill = (State.DEGRADED, State.UNKNOWN)
         before, to = Shares(effect.snapshot["shares"]), Shares(spec.params["to"])
@@ -189,6 +181,8 @@ class Judge:
             self._after_fence(carrier, effect, task)
         elif isinstance(effect, engine.Append | engine.End):
             self._journaled(carrier, effect, task)
+        elif isinstance(effect, engine.Apply) and answer.error is None:
+            self._ramp(carrier, effect)
 
     def left(self, carrier: Carrier, run: Run) -> None:
         """A process that comes to its end in good order leaves a word on how the run stands."""
@@ -305,16 +299,11 @@ class Judge:
                   if row.possible_duplicate or row.state in _DOUBTFUL}
         doubles = [item for item, sent in self.world.truth.items.items()
                    if here[item] + done[item] > sent and item not in listed]
-        truth, kept = self.world.truth, self.world.platform.kept_although
-        vanished = {item for item in doubles if any(
-            NO_COPY in row.reason and row.source in truth.worked_at.get(item, ())
-            for row in self.office.store.item_history(item))}
+        kept = self.world.platform.kept_although
         undeleted = {row.item_id for row in rows if row.message_id in kept}
         for item in self.world.truth.items:
             if not here[item] + done[item]:
                 self.broken("no item is lost", item)
-            elif item in vanished:
-                self.limits["the source's consumers worked a copy of what was delivered"] += 1
             elif item in undeleted and item in doubles:
                 self.limits["the source said that it had deleted a copy, and had not"] += 1
             elif item in doubles:

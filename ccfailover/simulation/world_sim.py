@@ -125,9 +125,9 @@ class SimWorld:
         begin = chance.between(0, chance.choice([5.0, 60.0]))
         return begin, min(begin + chance.between(5, 100), self.calm_at - 5)
 
-    def clock(self) -> int:
-        """What the clock on the wall says, µs."""
-        return START + self.scheduler.mono + self.scheduler.skew
+    def clock(self, seconds: float) -> int:
+        """What the clock on the wall says, µs, so many virtual seconds after the beginning."""
+        return instant(seconds) + self.scheduler.skew
 
     def is_blocked(self, at: int) -> str | None:
         """By what the clock on the wall says, as the real calendar does."""

@@ -33,6 +33,7 @@ from ccfailover.transfer.rows import (
     moved_on,
     reason_of,
     same_body,
+    vanished,
 )
 from ccfailover.transfer.sorting import COLLAPSED, TWIN, Claimed, Limits, Sorted, Sorter
 
@@ -81,8 +82,10 @@ class Mover:
     large an item it takes. `rate_per_second`: the most to put (None: no limit). `limit`: the most
     items to move in all (None: every eligible one). `give_up_after`: how long a source that does
     not answer is tried, seconds. `patience`: how long to wait for what the source counts and does
-    not show; the default outlives the claims of a killed process. Raises Fenced and StoreError:
-    this process must not go on then; Refused when one look would use up an item's claims.
+    not show; the default outlives the claims of a killed process. `worked`: may the source's own
+    consumers be at work? Then a copy that is gone without our deleting it may be worked. Raises
+    Fenced and StoreError: this process must not go on then; Refused when one look would use up an
+    item's claims.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Mover:
         stop: Callable[[], bool] = lambda: False, check_fence: Callable[[], None] = lambda: None,
         progress: Callable[[int, int | None, str], None] = lambda done, total, note: None,
         batch: int = 10, give_up_after: float = 15.0, patience: float | None = None,
+        worked: Callable[[], bool] = lambda: True,
     ) -> None:
         self._source = source
         self._store, self._lease = store, lease
@@ -105,6 +109,7 @@ class Mover:
         self._stop, self._check_fence, self._progress = stop, check_fence, progress
         self._batch = batch
         self._give_up_after = give_up_after
+        self._worked = worked
         self._patience = source.claim_seconds + 15.0 if patience is None else patience
         self._pace = Pace(rate_per_second, runtime)
         self._delivery = Delivery(target, target_capabilities, move=self._move, runtime=runtime,
@@ -334,11 +339,13 @@ class Mover:
             rows.append(self._stays(row, f"{TWIN}, of which nothing is known"))
             self._sorter.judged.add(message_key(item))
         self._twins = []
-        for row_id in list(self._unproven) if why else []:
+        unproven = list(self._unproven) if why else []
+        worked = bool(unproven) and self._worked()
+        for row_id in unproven:
             row = self._book.rows[row_id]
             if proven or (self._unproven[row_id] and not self._claims.dead):
-                own = moved_on(row, ItemState.SETTLED, now,
-                               reason_of(row) or f"no copy came back at {row.source}")
+                own = vanished(row, ItemState.SETTLED, now,
+                               f"no copy came back at {row.source}", worked=worked)
                 rows += [own] if is_copy(row) else [
                     own, *self._book.earlier.returned(application(row), self._move, now)]
             elif row.state is not ItemState.STRANDED:

@@ -101,6 +101,17 @@ def moved_on(row: LedgerRow, state: ItemState, at: int, reason: str | None = Non
                    handle=row.handle if handle is None else handle)
 
 
+def vanished(row: LedgerRow, state: ItemState, at: int, what: str, *, worked: bool) -> LedgerRow:
+    """A delivery whose copy is gone from its source, and not by a deletion that we saw succeed.
+
+    Ours may have worked unheard. Where the source's own consumers may have been at work
+    (`worked`), they may have had it instead, and then two sites work one application.
+    """
+    said = f"{what}: it may have been worked there" if worked else reason_of(row) or what
+    return replace(moved_on(row, state, at, said),
+                   possible_duplicate=row.possible_duplicate or worked)
+
+
 def is_copy(row: LedgerRow) -> bool:
     """A further copy of an application that has a row of its own."""
     return COPY in row.item_id

@@ -15,7 +15,7 @@ from ccfailover.providers import Backlog
 from ccfailover.runtime import Runtime
 from ccfailover.transfer.claims import Claims, claims_of_one_item
 from ccfailover.transfer.earlier import Earlier
-from ccfailover.transfer.rows import Ledger, application, message_key, moved_on
+from ccfailover.transfer.rows import Ledger, application, message_key, vanished
 
 Key = tuple[str, str, str]
 OPEN = frozenset({ItemState.STRANDED, ItemState.DELIVERED})
@@ -141,8 +141,9 @@ class _Clearing:
     def close(self) -> None:
         if self.open and not self._claims.dead and self._claims.proven_empty():
             now = self._runtime.now()
-            rows = [moved_on(row, self._earlier.when_cleared(row), now,
-                             f"no copy of it was left at {self._site} when {self._run} looked")
+            rows = [vanished(row, self._earlier.when_cleared(row), now,
+                             f"no copy of it was left at {self._site} when {self._run} looked",
+                             worked=True)
                     for row in self.open.values()]
             self._gone = {application(row) for row in rows}
             self._record(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
-from ccfailover.errors import Refused, Rejected, Unavailable
+from ccfailover.errors import ProviderError, Refused, Rejected, Unavailable
 from ccfailover.model.health import State
 from ccfailover.model.items import ItemState, WorkItem
 from ccfailover.model.plan import Json, StepSpec
@@ -246,7 +246,18 @@ class Transfer(Step):
             target_site=self._site(str(params[target])), eligibility=eligibility,
             runtime=ctx.runtime, target_capabilities=ctx.levers.capabilities(self._lever(target)),
             rate_per_second=float(rate) if rate else None, limit=limit, stop=ctx.stop,
-            check_fence=ctx.check_fence, progress=ctx.progress)
+            check_fence=ctx.check_fence, progress=ctx.progress,
+            worked=lambda: self._worked(str(params[source])))
+
+    def _worked(self, site: str) -> bool:
+        """Whether the site's own consumers may be at work: only a closed gate says no."""
+        gate = self._queue.consumers.get(site)
+        if gate is None:
+            return True
+        try:
+            return self.ctx.levers.gate_view(gate).is_open()
+        except ProviderError:
+            return True
 
     def _eligibility(self) -> Eligibility:
         """What comes home needs no leave; what goes out needs the lender's."""

@@ -186,6 +186,24 @@ def test_killed_anywhere_with_a_source_that_says_yes(make_world: Make, away: flo
         world.close()
 
 
+@pytest.mark.parametrize("worked", [True, False])
+def test_a_copy_that_others_may_have_worked_is_listed(make_world: Make, worked: bool) -> None:
+    """Killed between put and settle; the claim lapses, the source's own consumers take the item.
+    The ledger cannot see that: it lists the item, unless nobody is at work there."""
+    for at, after in deaths(calls_of(make_world, 300.0)):
+        world = make_world(window=300.0)
+        world.hq.add("a1")
+        world.survives(Fate(at, after=after))
+        if world.states().get("a1") is ItemState.DELIVERED and world.hq.messages:
+            world.runtime.sleep(60)
+            world.hq.messages.clear()
+            assert world.move(worked=lambda: worked).moved == 1
+            assert (world.listed() == {"a1"}) is worked
+            return
+        world.close()
+    raise AssertionError("no death between put and settle")
+
+
 def test_in_doubt_and_never_seen_again(make_world: Make) -> None:
     """Killed before the put, and meanwhile somebody else took the item: it stays in doubt in the
     ledger, and the result says so; nothing is invented."""

@@ -72,7 +72,7 @@ class Places:
             source_site=source, target_site=place,
             eligibility=CelEligibility(POLICY, place, self.runtime), runtime=self.runtime,
             target_capabilities=self.provider.capabilities(
-                {}, {"ref": self.levers[target].ref}),
+                {}, {"ref": self.levers[target].ref}), worked=lambda: False,
         ).run(self.runtime.monotonic() + 60)
 
     def drain(self, name: str) -> Counter[str]:

@@ -65,12 +65,15 @@ def test_the_same_application_with_another_message_is_not_ours(make_world: Make)
 
 
 def test_a_copy_that_is_gone_is_proven_so(make_world: Make) -> None:
-    """When the source holds no copy any more, an empty source proves it and the row is settled."""
+    """When the source holds no copy any more, an empty source proves it and the row is settled.
+    Who took it cannot be told: its site was back, so that its own people may have worked it."""
     world = strand(make_world)
     for message in [k for k, m in world.hq.messages.items() if m.item.item_id == "a1"]:
         del world.hq.messages[message]
     result = clear(world)
     assert (result.deleted, result.gone, result.complete) == (("a0", "a2"), ("a1",), True)
+    assert world.listed() == {"a1"}
+    assert "may have been worked there" in world.row("a1").reason
 
 
 def test_what_a_consumer_holds_is_still_waiting(make_world: Make) -> None:

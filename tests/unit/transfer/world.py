@@ -300,7 +300,8 @@ class World:
         values: dict[str, object] = dict(
             store=MortalStore(self.store, fate), lease=None, run=run, step=step, queue=queue(),
             source_site=source.name, target_site=site(target.name), eligibility=ByField(),
-            runtime=self.runtime, target_capabilities=target.capabilities, batch=self.batch)
+            runtime=self.runtime, target_capabilities=target.capabilities, batch=self.batch,
+            worked=lambda: False)
         return Mover(Mortal(source, fate, "source"), Mortal(target, fate, "target"),
                      **{**values, **more})  # type: ignore[arg-type]
 
