@@ -88,7 +88,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Plan:
-    """`basis` is what the plan rests on (policy hash, site states, shares); see `changed`."""
+    """`basis` is what the plan rests on (policy hash, site states, shares); see `changed`.
+
+    `supersedes` are the unfinished runs whose scopes and first snapshots it takes over; those that
+    it pre-empts are among them.
+    """
 
     runbook: str
     subject: str
@@ -106,7 +110,7 @@ class Plan:
     basis: Mapping[str, Json]
     cost_per_hour: str = "0"
     overrides: Mapping[str, str] = field(default_factory=dict)
-    supersedes: str | None = None
+    supersedes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -127,7 +131,7 @@ class Plan:
             "basis": dict(self.basis),
             "cost_per_hour": self.cost_per_hour,
             "overrides": dict(self.overrides),
-            "supersedes": self.supersedes,
+            "supersedes": list(self.supersedes) or None,
         }
 
     @classmethod
@@ -141,8 +145,15 @@ class Plan:
                 "after": Branch.from_json(data["after"]),
                 "scopes": tuple(data["scopes"]),
                 "findings": tuple(Finding(**finding) for finding in data["findings"]),
+                "supersedes": _several(data.get("supersedes")),
             }
         )
+
+    @property
+    def pre_empts(self) -> Mapping[str, Json]:
+        """Overflow run → its queues: each is asked to stop before this plan becomes a run."""
+        found: Mapping[str, Json] = self.basis.get("pre_empts") or {}
+        return found
 
     @property
     def hash(self) -> str:
@@ -161,6 +172,11 @@ class Plan:
 
     def steps(self) -> list[StepSpec]:
         return [step for branch in self.all_branches() for step in branch.steps]
+
+
+def _several(data: Json) -> tuple[str, ...]:
+    """Earlier journals hold one run's id, or null."""
+    return (data,) if isinstance(data, str) else tuple(data or ())
 
 
 def canonical(value: Json) -> str:

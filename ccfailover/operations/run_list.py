@@ -22,10 +22,11 @@ def folded(desk: Desk, run_id: str) -> Run:
     from ccfailover.runbooks.run import fold  # where nothing ever ran, it is not needed
 
     run = fold(desk.store.read(f"run:{run_id}"))
-    if run.plan.supersedes is None:
+    if not run.plan.supersedes:
         return run
     # What it superseded tells where its rollback has to go back to.
-    return fold(desk.store.read(f"run:{run_id}"), folded(desk, run.plan.supersedes))
+    return fold(desk.store.read(f"run:{run_id}"),
+                *(folded(desk, earlier) for earlier in run.plan.supersedes))
 
 
 def open_runs(desk: Desk) -> list[Run]:

@@ -208,10 +208,10 @@ def _chosen(desk: Desk, queue: str | None,
 def _superseded(desk: Desk, run: Run) -> tuple[str, ...]:
     """The runs whose work this one carried on, the first one first."""
     found: list[str] = []
-    while run.plan.supersedes and run.plan.supersedes not in found:
-        run = runs.load(desk, run.plan.supersedes)
-        found.insert(0, run.id)
-    return tuple(found)
+    for run_id in run.plan.supersedes:
+        earlier = runs.load(desk, run_id)
+        found += [*_superseded(desk, earlier), earlier.id]
+    return tuple(dict.fromkeys(found))
 
 
 def _prove(desk: Desk, run: Run, step: StepRecord, earlier: tuple[str, ...]) -> Proof:

@@ -50,7 +50,7 @@ class Header:
     requester: str
     host: str | None
     automatic: bool
-    supersedes: str | None
+    supersedes: tuple[str, ...]
     superseded_by: str | None
     consents: tuple[Said, ...]
     planned_at: int
@@ -329,7 +329,9 @@ def _sentence(record: Record) -> str:
         case "override.given":
             return f"{data.get('guard')}: {data.get('reason')}"
         case "run.superseded":
-            return f"by {data.get('by')}"
+            return f"by {data.get('by')}" + ", which pre-empted it" * bool(data.get("pre_empted"))
+        case "lease.stolen":
+            return f"from {data.get('from')}: {data.get('reason')}"
         case "run.started" | "run.resumed" | "rollback.started":
             context = data.get("context") or {}
             changed = "under a policy that had changed" if context.get("policy_changed") else ""

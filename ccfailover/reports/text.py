@@ -72,7 +72,7 @@ def _head(facts: Facts) -> Iterator[str]:
         ("Duration", took + resumed),
     ]
     if head.supersedes:
-        rows.append(("Supersedes", head.supersedes))
+        rows.append(("Supersedes", safe(", ".join(head.supersedes))))
     if head.superseded_by:
         rows.append(("Superseded by", safe(head.superseded_by)))
     if head.cost_per_hour not in ("0", "0.00"):

@@ -267,14 +267,14 @@ class LeverStep(Step):
 
     def _ever_set(self) -> list[Shares]:
         """Whatever this run, or one that it superseded, may have set the lever to."""
-        plan, found = self.ctx.plan, []
-        while True:
+        plans, found = [self.ctx.plan], []
+        for plan in plans:  # grows while it is read
             found += [Shares(spec.params["to"]) for spec in plan.steps()
                       if spec.lever == self.spec.lever and "to" in spec.params]
-            if plan.supersedes is None:
-                return found
-            planned = self.ctx.store.read(f"run:{plan.supersedes}")[0]
-            plan = Plan.from_json(planned.data["plan"])
+            for earlier in plan.supersedes:
+                planned = self.ctx.store.read(f"run:{earlier}")[0]
+                plans.append(Plan.from_json(planned.data["plan"]))
+        return found
 
     def _keepers(self, before: Shares) -> list[str]:
         raised = self._raised(before, self.to)

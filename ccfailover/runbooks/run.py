@@ -2,7 +2,7 @@
 
 A run's stream (`run:<id>`) holds these kinds:
 
-    run.planned  run.started  run.resumed  run.paused  run.superseded  note
+    run.planned  run.started  run.resumed  run.paused  run.superseded  lease.stolen  note
     step.started  step.observed  step.succeeded  step.failed  step.skipped  step.rehearsed
     step.guarded  step.holding  step.backing_off  override.given
     branch.paused  branch.aborted
@@ -110,7 +110,7 @@ class StepRecord:
 class Run:
     """A run as its journal tells it. `phase` does not know of crashes: see `state`.
 
-    `inherited` are the moves of the run that this one superseded, and of the one before that:
+    `inherited` are the moves of the runs that this one superseded, and of those before them:
     where a rollback has to go back to. `back` is the direction it was last going. `overrides`
     are those of the plan and those given since; `automatic`: no person set it going last.
     """
@@ -178,20 +178,19 @@ class Run:
         return found
 
 
-def _inherit(earlier: Run | None) -> dict[str, StepRecord]:
+def _inherit(earlier: Sequence[Run]) -> dict[str, StepRecord]:
     """What is left to a successor, under names of its own: `r3-1f2e:loan_calls/1-shift_route`."""
-    if earlier is None:
-        return {}
     left = {}
-    for step in earlier.first_moves().values():
-        name = step.spec.id if ":" in step.spec.id else f"{earlier.id}:{step.spec.id}"
-        left[name] = replace(step, spec=replace(step.spec, id=name),
-                             status=StepStatus.SUCCEEDED)
+    for run in earlier:
+        for step in run.first_moves().values():
+            name = step.spec.id if ":" in step.spec.id else f"{run.id}:{step.spec.id}"
+            left[name] = replace(step, spec=replace(step.spec, id=name),
+                                 status=StepStatus.SUCCEEDED)
     return left
 
 
-def fold(records: Sequence[Record], earlier: Run | None = None) -> Run:
-    """The run that these records tell; `earlier` is the run that it superseded, if any.
+def fold(records: Sequence[Record], *earlier: Run) -> Run:
+    """The run that these records tell; `earlier` are the runs that it superseded, oldest first.
 
     Raises StoreError when they do not begin with a plan.
     """

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ccfailover.errors import CcfError, Fenced, LeaseHeld, UsageError
+from ccfailover.errors import Fenced, UsageError
 from ccfailover.model.journal import Actor, Lease, Record
 from ccfailover.runtime import SECOND
 from ccfailover.store import chain, holder
 from ccfailover.store.db import Database, Transaction, one_write
+from ccfailover.store.lease_words import fenced, lease_held, some
 from ccfailover.store.record import head_in, insert
 
 if TYPE_CHECKING:
@@ -30,29 +31,36 @@ class Leases:
 
     @one_write
     def create_run(
-        self, plan: Plan, *, actor: Actor, ttl: float, supersedes: str | None = None
+        self, plan: Plan, *, actor: Actor, ttl: float, supersedes: tuple[str, ...] = ()
     ) -> tuple[str, Lease]:
         """Start a run: its scopes (all or none), its number, its first events, in one write.
 
-        `ttl` is the lease time in seconds. `supersedes` names an unfinished run: it ends as
-        `superseded`, and the new run holds its scopes beside its own, even if its holder is
-        still at work (the caller decides that, and then waits one ttl). Raises LeaseHeld naming
-        the run in the way, UsageError when `supersedes` is not an unfinished run.
+        `ttl` is the lease time in seconds. `supersedes` names unfinished runs: each ends as
+        `superseded`, and the new run holds their scopes beside its own, even if a holder is
+        still at work: then the first event says `doubt_until` (µs), and before that nothing may
+        be done. Raises LeaseHeld naming the run in the way, UsageError when one of `supersedes`
+        is not an unfinished run.
         """
         with self._db.transaction(f"start run {plan.runbook} {plan.subject}") as tx:
             taken: set[str] = set()
-            if supersedes is not None:
-                _unfinished(tx, supersedes, not_done="no run was started")
-                taken = set(_scopes(tx, supersedes))
+            doubt = 0
+            # Before a run that has just been superseded by another is missed: that other one is
+            # what stands in the way.
             _refuse_held(tx, plan.scopes, ours=supersedes)
+            for earlier in supersedes:
+                row = _unfinished(tx, earlier, not_done="no run was started")
+                taken |= set(_scopes(tx, earlier))
+                at_work = tx.now + int(ttl * SECOND) if _may_be_at_work(row, actor) else 0
+                doubt = max(doubt, at_work, _doubt_until(tx, earlier))
             number = int(tx.execute("SELECT coalesce(max(number), 0) + 1 FROM run")[0][0])
             run = f"r{number}-{self._db.runtime.new_id()}"
             scopes = tuple(dict.fromkeys((*plan.scopes, *sorted(taken))))
             fence = _next_fence(tx)
-            if supersedes is not None:
-                insert(tx, chain.run_stream(supersedes), "run.superseded", {"by": run},
+            for earlier in supersedes:
+                why = {"pre_empted": True} if earlier in plan.pre_empts else {}
+                insert(tx, chain.run_stream(earlier), "run.superseded", {"by": run, **why},
                        actor=str(actor), fence=fence)
-                _close(tx, supersedes, "superseded", actor=str(actor), fence=fence)
+                _close(tx, earlier, "superseded", actor=str(actor), fence=fence)
             expires = tx.now + int(ttl * SECOND)
             tx.execute(
                 "INSERT INTO run (number, id, ended, fence, holder, since, expires_at, ttl) "
@@ -61,10 +69,11 @@ class Leases:
                  "since": tx.now, "expires": expires, "ttl": int(ttl * SECOND)},
             )
             _take(tx, run, scopes)
+            waits = {"doubt_until": doubt} if doubt > tx.now else {}
             planned = insert(
                 tx, chain.run_stream(run), "run.planned",
                 {"plan": plan.to_json(), "actor": actor.to_json(), "scopes": list(scopes),
-                 "supersedes": supersedes},
+                 "supersedes": list(supersedes), **waits},
                 actor=str(actor), fence=fence,
             )
             insert(
@@ -76,26 +85,31 @@ class Leases:
             return run, Lease(run, fence, scopes, actor.to_json(), tx.now, expires)
 
     @one_write
-    def acquire(self, run: str, *, actor: Actor, ttl: float) -> tuple[Lease, bool]:
+    def acquire(
+        self, run: str, *, actor: Actor, ttl: float, steal: str = ""
+    ) -> tuple[Lease, bool]:
         """Take an unfinished run up again (resume, rollback, abort), with a higher fence.
 
         Allowed when its lease has run out or was released, when its holder is provably gone, or
-        is this very process. True: the former holder may still be at work, so that the caller
-        has to wait one ttl before it acts. Raises LeaseHeld, or UsageError when the run is
-        unknown or has ended.
+        is this very process; else only with a reason to `steal` it, which is journaled as
+        `lease.stolen`, with `doubt_until` (µs), in the run and in `automation`. True: the former
+        holder may still be at work, so that the caller has to wait one ttl before it acts. Raises
+        LeaseHeld, or UsageError when the run is unknown or has ended.
         """
         with self._db.transaction(f"take run {run} up again") as tx:
             row = _unfinished(tx, run, not_done="nothing was changed")
             planned = _planned_scopes(tx, run)
-            _refuse_held(tx, planned, ours=run)
+            _refuse_held(tx, planned, ours=(run,))
             former: Mapping[str, Any] | None = json.loads(row[1]) if row[1] else None
-            lapsed, doubtful = row[3] <= tx.now, False
-            if former is not None and not holder.same_process(former, actor):
-                gone = holder.alive(former) is False
-                doubtful = not gone
-                if not lapsed and not gone:
-                    raise _held(run, former, row[2], row[3], tx.now, (), "")
+            doubtful = _may_be_at_work(row, actor)
             fence, expires = _next_fence(tx), tx.now + int(ttl * SECOND)
+            if former is not None and doubtful and row[3] > tx.now:
+                if not steal:
+                    raise lease_held(run, former, row[2], row[3], tx.now, (), "")
+                stolen = {"run": run, "from": holder.describe(former), "reason": steal,
+                          "doubt_until": expires}
+                for stream in (chain.run_stream(run), chain.AUTOMATION):
+                    insert(tx, stream, "lease.stolen", stolen, actor=str(actor), fence=fence)
             tx.execute(
                 "UPDATE run SET fence = :fence, holder = :holder, since = :now, "
                 "expires_at = :expires, ttl = :ttl WHERE id = :run",
@@ -208,7 +222,7 @@ class Leases:
             if len(found) == 1:
                 return found[0]
             what = f"{len(found)} runs are open" if found else "no run is open"
-            hint = f"name one: {_some(found)}" if found else "ccfailover runs list"
+            hint = f"name one: {some(found)}" if found else "ccfailover runs list"
             raise UsageError(what, where=self._db.path, not_done="nothing was done", hint=hint)
         ids = self.run_ids()
         wanted = f"r{prefix}" if prefix.isdecimal() else prefix
@@ -219,10 +233,10 @@ class Leases:
         shown = prefix[:60]
         if found:
             raise UsageError(f"{shown!r} means {len(found)} runs", where=self._db.path,
-                             not_done="nothing was done", hint=f"name one: {_some(found)}")
+                             not_done="nothing was done", hint=f"name one: {some(found)}")
         raise UsageError(f"there is no run {shown!r}", where=self._db.path,
                          not_done="nothing was done",
-                         hint=f"runs: {_some(ids)}" if ids else "no run was ever started here")
+                         hint=f"runs: {some(ids)}" if ids else "no run was ever started here")
 
 
 def _own(lease: Lease) -> str:
@@ -242,64 +256,20 @@ def require_fence(
     )
     if rows:
         return int(rows[0][0])
-    raise _fenced(tx, lease, not_done)
+    raise fenced(tx, lease, not_done)
 
 
-def _fenced(tx: Transaction, lease: Lease, not_done: str) -> CcfError:
-    rows = tx.execute("SELECT ended, fence, holder, expires_at FROM run WHERE id = :run",
-                      {"run": lease.run})
-    if not rows:
-        why = "it is not in this store"
-    elif rows[0][0] is not None:
-        why = f"it has ended ({rows[0][0]})"
-    elif rows[0][1] != lease.fence:
-        who = holder.describe(json.loads(rows[0][2])) if rows[0][2] else "somebody"
-        why = f"{who} took it over (fence {rows[0][1]}, ours was {lease.fence})"
-    elif rows[0][2] is None:
-        why = "its lease was given back"
-    else:
-        why = f"its lease ran out at {clock(rows[0][3])}"
-    return Fenced(
-        f"this process may not act for it any more: {why}",
-        where=f"run {lease.run}", not_done=not_done,
-        hint=f"ccfailover status, then ccfailover resume {lease.run} if it is interrupted",
-    )
-
-
-def _refuse_held(tx: Transaction, scopes: Sequence[str], *, ours: str | None) -> None:
+def _refuse_held(tx: Transaction, scopes: Sequence[str], *, ours: tuple[str, ...]) -> None:
     taken: dict[str, list[str]] = {}
     for scope in scopes:
         for (run,) in tx.execute("SELECT run FROM scope WHERE name = :name", {"name": scope}):
-            if run != ours:
+            if run not in ours:
                 taken.setdefault(run, []).append(scope)
     for run, names in taken.items():
         row = tx.execute("SELECT holder, since, expires_at FROM run WHERE id = :run",
                          {"run": run})[0]
-        raise _held(run, json.loads(row[0]) if row[0] else {}, row[1], row[2], tx.now, names,
+        raise lease_held(run, json.loads(row[0]) if row[0] else {}, row[1], row[2], tx.now, names,
                     ", ".join(other for other in taken if other != run))
-
-
-def _held(
-    run: str, held_by: Mapping[str, Any], since: int, expires: int, now: int,
-    scopes: Sequence[str], others: str,
-) -> LeaseHeld:
-    """What is in the way, who, since when, and what to do about it."""
-    where = _some(scopes) if scopes else f"run {run}"
-    by = f"run {run}, " if scopes else ""
-    who = f"{holder.describe(held_by)} since {clock(since)}"
-    also = f"; also in the way: {others}" if others else ""
-    if expires > now:
-        what = f"held by {by}{who}, lease until {clock(expires)}{also}"
-        hint = (f"let it end (ccfailover runs watch {run}); if its process is gone: ccfailover "
-                f"resume {run} or ccfailover rollback {run}; or repeat with --supersede {run}")
-    else:
-        why = (f"is interrupted (its lease ran out at {clock(expires)})" if held_by
-               else f"was let go at {clock(expires)}")
-        what = (f"held by {by}{who if held_by else f'since {clock(since)}'}; run {run} {why} and "
-                f"keeps what it holds until somebody decides{also}")
-        hint = (f"ccfailover resume {run}, or ccfailover rollback {run}, "
-                f"or repeat with --supersede {run}")
-    return LeaseHeld(what, where=where, not_done="nothing was started or changed", hint=hint)
 
 
 def _unfinished(tx: Transaction, run: str, *, not_done: str) -> tuple[Any, ...]:
@@ -313,6 +283,23 @@ def _unfinished(tx: Transaction, run: str, *, not_done: str) -> tuple[Any, ...]:
         raise UsageError(f"run {run} has ended ({rows[0][0]})", where=f"run {run}",
                          not_done=not_done, hint=f"ccfailover runs show {run}")
     return rows[0]
+
+
+def _may_be_at_work(row: tuple[Any, ...], actor: Actor) -> bool:
+    """Whether somebody else than `actor` may act for a run (a row of `_unfinished`), even though
+    its lease has run out."""
+    former = json.loads(row[1]) if row[1] else None
+    return (former is not None and not holder.same_process(former, actor)
+            and holder.alive(former) is not False)
+
+
+def _doubt_until(tx: Transaction, run: str) -> int:
+    """Until when (µs) a call of somebody may be under way from whom this run was taken, or was
+    by the one that it superseded; 0: nobody's."""
+    rows = tx.execute("SELECT text FROM journal WHERE stream = :stream AND text LIKE :doubt",
+                      {"stream": chain.run_stream(run), "doubt": '%"doubt_until":%'})
+    return max((int(json.loads(text)["data"].get("doubt_until", 0)) for (text,) in rows),
+               default=0)
 
 
 def _close(tx: Transaction, run: str, state: str, *, actor: str, fence: int) -> None:
@@ -357,15 +344,3 @@ def _text(actor: Actor) -> str:
     from ccfailover.model.plan import canonical
 
     return canonical(actor.to_json())
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
-
-
-def clock(at: int) -> str:
-    """An instant as people read it: 2026-11-21 14:03:22 UTC."""
-    from datetime import UTC, datetime
-
-    return f"{datetime.fromtimestamp(at // SECOND, UTC):%Y-%m-%d %H:%M:%S} UTC"

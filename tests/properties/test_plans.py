@@ -100,7 +100,7 @@ def plans(draw: st.DrawFn) -> Plan:
         shares_after={"q0": {"acme": 100}}, basis=draw(st.dictionaries(TEXT, VALUES, max_size=3)),
         findings=tuple(Finding(draw(TEXT), "warning", draw(TEXT))
                        for _ in range(draw(st.integers(0, 2)))),
-        cost_per_hour=draw(TEXT), supersedes=draw(st.none() | TEXT))
+        cost_per_hour=draw(TEXT), supersedes=draw(st.lists(TEXT, max_size=3).map(tuple)))
 
 
 @settings(max_examples=50)

@@ -56,8 +56,8 @@ class Journal:
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [dict(record.data) for record in self.records if record.kind == kind]
 
-    def fold(self, earlier: Run | None = None) -> Run:
-        return fold(self.records, earlier)
+    def fold(self, *earlier: Run) -> Run:
+        return fold(self.records, *earlier)
 
 
 class Stage:
@@ -68,7 +68,7 @@ class Stage:
     """
 
     def __init__(self, plan_: Plan, journal: Journal | None = None,
-                 earlier: Run | None = None) -> None:
+                 earlier: tuple[Run, ...] = ()) -> None:
         self.journal = journal or Journal()
         if not self.journal.records:
             self.journal.write("run.planned", {"plan": plan_.to_json()})
@@ -89,11 +89,11 @@ class Stage:
 
     def forward(self) -> Result | None:
         self.journal.write("run.started", {})
-        return self.play(engine.forward(self.journal.fold(self.earlier)))
+        return self.play(engine.forward(self.journal.fold(*self.earlier)))
 
     def backward(self) -> Result | None:
         self.journal.write("rollback.started", {})
-        return self.play(engine.backward(self.journal.fold(self.earlier)))
+        return self.play(engine.backward(self.journal.fold(*self.earlier)))
 
     def play(self, flow: engine.Engine[Any]) -> Any:
         """To its end; None when it was made to die (its generator is just dropped)."""

@@ -18,9 +18,9 @@ from ccfailover.runbooks.engine import (
     Snapped,
     forward,
 )
-from ccfailover.runbooks.run import RunState, StepStatus
+from ccfailover.runbooks.run import Run, RunState, StepStatus
 from ccfailover.runbooks.step import Observed, Truth
-from tests.unit.runbooks.stage import NO, UNKNOWN, YES, Stage, plan, spec
+from tests.unit.runbooks.stage import NO, UNKNOWN, YES, Journal, Stage, plan, spec
 
 ONE = plan(Branch("q", (spec("a"),)))
 
@@ -483,8 +483,8 @@ def superseded() -> Stage:
 def test_a_successor_rolls_back_to_where_the_first_run_began() -> None:
     """The superseding run's own snapshot is a state on the way; the first one counts."""
     earlier = superseded().journal.fold()
-    stage = Stage(plan(Branch("q", (spec("n1", lever="edge:q"),)), supersedes="r1-0000"),
-                  earlier=earlier)
+    stage = Stage(plan(Branch("q", (spec("n1", lever="edge:q"),)), supersedes=("r1-0000",)),
+                  earlier=(earlier,))
     stage.journal.run = "r2-0000"
     stage.snapshots["n1"] = "q on the way"
     assert stage.forward() is Result.DONE
@@ -499,8 +499,8 @@ def test_a_successor_rolls_back_to_where_the_first_run_began() -> None:
 def test_a_stuck_inherited_undo_is_a_problem_of_the_successor() -> None:
     """What cannot be brought back is told, whoever had moved it."""
     earlier = superseded().journal.fold()
-    stage = Stage(plan(Branch("q", (spec("n1", lever="edge:q"),)), supersedes="r1-0000"),
-                  earlier=earlier)
+    stage = Stage(plan(Branch("q", (spec("n1", lever="edge:q"),)), supersedes=("r1-0000",)),
+                  earlier=(earlier,))
     stage.holds["~r1-0000:w1"] = deque([NO])
     stage.forward()
     assert stage.backward() is Result.STUCK
@@ -511,16 +511,35 @@ def test_a_stuck_inherited_undo_is_a_problem_of_the_successor() -> None:
 def test_inheritance_passes_through_several_runs() -> None:
     """r3 supersedes r2, which superseded r1: back to before r1."""
     first = superseded().journal.fold()
-    second = Stage(plan(Branch("q", (spec("n1", lever="edge:q"),)), supersedes="r1-0000"),
-                   earlier=first)
+    second = Stage(plan(Branch("q", (spec("n1", lever="edge:q"),)), supersedes=("r1-0000",)),
+                   earlier=(first,))
     second.journal.write("run.started", {})
-    third = Stage(plan(Branch("q", (spec("m1", lever="edge:q"),)), supersedes="r2-0000"),
-                  earlier=second.journal.fold(first))
+    third = Stage(plan(Branch("q", (spec("m1", lever="edge:q"),)), supersedes=("r2-0000",)),
+                  earlier=(second.journal.fold(first),))
     third.snapshots["m1"] = "on the way"
     third.forward()
     assert third.backward() is Result.UNDONE
     assert third.seen_snapshots["~m1"] == "q normal"
     assert third.seen_snapshots["~r1-0000:w1"] == "w normal"
+
+
+def test_a_run_that_pre_empted_two_brings_both_back() -> None:
+    """One lever of each: every one goes back to its own first snapshot, the last one first."""
+    def overflow(name: str) -> Run:
+        stage = Stage(plan(Branch(name, (spec(f"{name}1", lever=f"edge:{name}"),))),
+                      Journal(run=f"r-{name}"))
+        stage.snapshots[f"{name}1"] = f"{name} normal"
+        assert stage.forward() is Result.DONE
+        stage.journal.records.pop()
+        return stage.journal.fold()
+
+    stage = Stage(plan(Branch("q", (spec("n1", lever="edge:q"),)), supersedes=("r-q", "r-w")),
+                  Journal(run="r3-0000"), earlier=(overflow("q"), overflow("w")))
+    stage.snapshots["n1"] = "q on the way"
+    assert stage.forward() is Result.DONE
+    assert stage.backward() is Result.UNDONE
+    assert stage.seen_snapshots["~n1"] == "q normal"
+    assert stage.seen_snapshots["~r-w:w1"] == "w normal"
 
 
 def test_what_was_undone_is_not_inherited() -> None:

@@ -95,7 +95,7 @@ def session(store: Store, plan_for, acknowledge) -> None:
         acknowledge("recorded")
     store.set_fact("a", 1, actor="mary")
     acknowledge("fact")
-    second, lease = store.create_run(plan_for("queue:a"), actor=me, ttl=60, supersedes=run)
+    second, lease = store.create_run(plan_for("queue:a"), actor=me, ttl=60, supersedes=(run,))
     acknowledge(f"superseded {second}")
     store.end_run(lease, "run.succeeded", {}, actor="mary")
     acknowledge("ended")

@@ -132,7 +132,7 @@ def test_superseding_hands_the_scopes_over_and_ends_the_former_run(store, plan_f
     """The new run holds its own scopes and the former's; the former is fenced for good."""
     one, old = store.create_run(plan_for("queue:a", "lever:x"), actor=person("mary"), ttl=30)
     two, new = store.create_run(
-        plan_for("queue:a", "queue:b"), actor=person("joe"), ttl=30, supersedes=one
+        plan_for("queue:a", "queue:b"), actor=person("joe"), ttl=30, supersedes=(one,)
     )
     assert new.fence > old.fence
     assert new.scopes == ("queue:a", "queue:b", "lever:x")
@@ -152,18 +152,102 @@ def test_superseding_hands_the_scopes_over_and_ends_the_former_run(store, plan_f
     assert store.verify() == []
 
 
+def test_several_runs_are_superseded_in_one_write(store, plan_for, person):
+    """All their scopes, or, with one that has ended among them, nothing at all."""
+    one, first = store.create_run(plan_for("queue:a", "lever:x"), actor=person("mary"), ttl=30)
+    two, _ = store.create_run(plan_for("queue:b"), actor=person("joe"), ttl=30)
+    gone, ended = store.create_run(plan_for("queue:c"), actor=person("joe"), ttl=30)
+    store.end_run(ended, "run.succeeded", {}, actor="joe")
+    with pytest.raises(UsageError, match="has ended"):
+        store.create_run(plan_for("queue:a"), actor=person("eve"), ttl=30,
+                         supersedes=(one, gone))
+    assert store.fence_is_ours(first)
+    three, lease = store.create_run(plan_for("queue:a", "queue:b"), actor=person("eve"), ttl=30,
+                                    supersedes=(one, two))
+    assert set(lease.scopes) == {"queue:a", "lever:x", "queue:b"}
+    assert store.read(f"run:{three}")[0].data["supersedes"] == [one, two]
+    assert store.open_run_ids() == [three]
+    assert store.verify() == []
+
+
+def test_a_former_holder_that_may_be_at_work_is_journaled(store, plan_for, person, clock):
+    """`doubt_until` is one lease time away, so that whoever carries the run on knows how long to
+    wait; it goes on to a successor, and is over once it is over."""
+    def first_of(run):
+        return store.read(f"run:{run}")[0].data
+
+    one, _ = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
+    two, lease = store.create_run(plan_for("queue:a"), actor=person("eve", pid=8), ttl=30,
+                                  supersedes=(one,))
+    until = clock.now() + 30_000_000
+    assert first_of(two)["doubt_until"] == until
+    clock.pass_time(10)
+    store.lapse(lease)
+    three, lease = store.create_run(plan_for("queue:a"), actor=person("joe", pid=9), ttl=30,
+                                    supersedes=(two,))
+    assert first_of(three)["doubt_until"] == until, "the first holder, not the one that let go"
+    store.lapse(lease)
+    clock.pass_time(20)
+    four, _ = store.create_run(plan_for("queue:a"), actor=person("joe", pid=9), ttl=30,
+                               supersedes=(three,))
+    assert "doubt_until" not in first_of(four)
+    five, _ = store.create_run(plan_for("queue:a"), actor=person("joe", pid=9), ttl=30,
+                               supersedes=(four,))
+    assert "doubt_until" not in first_of(five), "this very process"
+
+
+def test_whoever_comes_second_to_supersede_is_told_of_the_first(store, plan_for, person):
+    """The run that both wanted is gone: in the way is the one that was quicker."""
+    one, _ = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
+    two, _ = store.create_run(plan_for("queue:a"), actor=person("eve"), ttl=30,
+                              supersedes=(one,))
+    with pytest.raises(LeaseHeld, match=two):
+        store.create_run(plan_for("queue:a"), actor=person("joe"), ttl=30, supersedes=(one,))
+
+
+def test_a_live_lease_is_stolen_with_a_reason(store, plan_for, person, clock):
+    """Journaled in the run and in `automation`; the former holder is told by whom and why, also
+    once the run has ended; what nobody holds is not stolen but taken."""
+    run, old = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
+    clock.pass_time(5)
+    with pytest.raises(LeaseHeld) as caught:
+        store.acquire(run, actor=person("joe", pid=8), ttl=30)
+    assert "--steal --reason" in str(caught.value.hint)
+    new, wait = store.acquire(run, actor=person("joe", pid=8), ttl=30, steal="it hangs")
+    assert (new.fence, wait) == (old.fence + 1, True)
+    stolen = store.read(f"run:{run}")[-1]
+    assert (stolen.kind, stolen.fence, stolen.data) == ("lease.stolen", new.fence, {
+        "run": run, "from": "mary@elsewhere[7]", "reason": "it hangs",
+        "doubt_until": clock.now() + 30_000_000})
+    assert [r.data for r in store.read("automation")] == [stolen.data]
+    told = r"joe@elsewhere\[8\] stole it: it hangs"
+    with pytest.raises(Fenced, match=told):
+        store.append(f"run:{run}", "step.started", {}, actor="mary", lease=old)
+    store.lapse(new)
+    last, wait = store.acquire(run, actor=person("eve", pid=9), ttl=30, steal="in a hurry")
+    assert wait is False
+    assert len([r for r in store.read(f"run:{run}") if r.kind == "lease.stolen"]) == 1
+    store.end_run(last, "run.aborted", {}, actor="eve")
+    with pytest.raises(Fenced, match=rf"has ended \(aborted\); {told}"):
+        store.renew(old, 30)
+    with pytest.raises(Fenced) as caught:
+        store.renew(new, 30)
+    assert "stole" not in str(caught.value)
+    assert store.verify() == []
+
+
 def test_superseding_one_run_does_not_push_a_third_aside(store, plan_for, person):
     """Only the named run gives way; then nothing is changed at all."""
     one, lease = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
     two, _ = store.create_run(plan_for("queue:b"), actor=person("joe"), ttl=30)
     with pytest.raises(LeaseHeld, match=two):
         store.create_run(plan_for("queue:a", "queue:b"), actor=person("eve"), ttl=30,
-                         supersedes=one)
+                         supersedes=(one,))
     assert store.fence_is_ours(lease)
     assert store.open_run_ids() == [one, two]
     for wrong in ("r9-none", ""):
         with pytest.raises(UsageError, match="no run"):
-            store.create_run(plan_for("queue:c"), actor=person("eve"), ttl=30, supersedes=wrong)
+            store.create_run(plan_for("queue:c"), actor=person("eve"), ttl=30, supersedes=(wrong,))
 
 
 def test_every_run_in_the_way_is_named(store, plan_for, person):

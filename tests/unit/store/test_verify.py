@@ -25,7 +25,7 @@ def written(store, plan_for, person, clock):
     store.end_run(lease, "run.succeeded", {}, actor="mary")
     two, _ = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
     three, lease = store.create_run(plan_for("queue:b"), actor=person("joe"), ttl=30,
-                                    supersedes=two)
+                                    supersedes=(two,))
     clock.pass_time(1)
     store.append(f"run:{three}", "step.started", {"n": 1.5}, actor="joe", lease=lease)
     store.append("automation", "ack", {"sentence": "line\u2028separator"}, actor="joe")
