@@ -38,6 +38,11 @@ def reason_option(fn: F) -> F:
                         help="Why; goes into the journal and every report.")(fn)
 
 
+def steal_option(fn: F) -> F:
+    return click.option("--steal", is_flag=True, help="Take the run from a process whose lease is "
+                        "still in force; needs --reason.")(fn)
+
+
 def desk_for(policy: str | None, *, validate: bool = True) -> Desk:
     from ccfailover.wiring.assemble import assemble
 

@@ -13,34 +13,54 @@ from ccfailover.commands.acting import (
     stoppable,
     ticking,
 )
-from ccfailover.commands.common import at_terminal, desk_for, json_option, policy_option
+from ccfailover.commands.common import (
+    at_terminal,
+    desk_for,
+    json_option,
+    policy_option,
+    reason_option,
+    steal_option,
+)
 from ccfailover.errors import UsageError
 
 
 @click.command(epilog="Example: ccfailover resume r17")
 @click.argument("run", required=False)
+@reason_option
+@steal_option
 @override_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @policy_option
 @json_option
-def command(run: str | None, override: tuple[str, ...], override_reason: str, yes: bool,
-            policy: str | None, as_json: bool) -> None:
+def command(run: str | None, reason: str, steal: bool, override: tuple[str, ...],
+            override_reason: str, yes: bool, policy: str | None, as_json: bool) -> None:
     """Carry an interrupted or paused run on.
 
     The step that was in doubt is looked at before it is done again. A soft guard that stopped the
-    run may be overridden. RUN defaults to the only open run.
+    run may be overridden. RUN defaults to the only open run. --steal needs a --reason: it takes
+    the run from a process whose lease is still in force, and waits until nothing of that process
+    can be under way any more.
     """
     from ccfailover.operations import runs
 
     beaten = overrides(override, override_reason)
     desk = desk_for(policy)
+    stealing = why_steal(steal, reason)
     found = runs.load(desk, run)
     how = ask(f"{desk.policy.heading}: resume {found.id} ({found.plan.runbook} "
               f"{found.plan.subject})?", yes=yes)
     with ticking(as_json) as watcher, stoppable() as on_driver:
-        outcome = runs.resume(desk, found.id, confirmed=how, overrides=beaten,
-                              watcher=watcher, on_driver=on_driver)
+        outcome = runs.resume(desk, found.id, confirmed=how, reason=reason, steal=stealing,
+                              overrides=beaten, watcher=watcher, on_driver=on_driver)
     finish(conclude(desk, outcome, as_json=as_json))
+
+
+def why_steal(steal: bool, reason: str) -> str:
+    """The reason for a theft, "" for none. Raises UsageError for a theft without one."""
+    if steal and not reason.strip():
+        raise UsageError("a steal needs a reason", not_done="nothing was taken over",
+                         hint='--steal --reason "its machine hangs"')
+    return reason if steal else ""
 
 
 def ask(question: str, *, yes: bool) -> str:

@@ -66,7 +66,9 @@ def show(facts: dict[str, Any]) -> None:
     for run in facts["runs"]:
         drill = "DRILL " if run["drill"] else ""
         click.echo(f"  {drill}run {run['run']} {run['runbook']} {run['subject']}: "
-                   f"{run['state'].upper()}, by {run['by']}, {run['reason']}")
+                   f"{run['state'].upper()}, by {run['by']}, {run['reason']}"
+                   + (f"; took over from {', '.join(run['supersedes'])}"
+                      if run["supersedes"] else ""))
     off = facts["automation"]
     if off["off_until"]:
         click.echo(f"  automation is OFF, by {off['by']}: {off['reason']}")

@@ -174,12 +174,16 @@ class Trigger:
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """Soft limits; None means no limit. `blocked` are opening-hours expressions."""
+    """Soft limits; None means no limit. `blocked` are opening-hours expressions.
+
+    `preempt_within`: seconds that an overflow is given to stop before a failover takes its levers.
+    """
 
     max_step: int | None = None
     daily_cost: Decimal | None = None
     blocked: tuple[str, ...] = ()
     flap_block: float = 0.0
+    preempt_within: float = 10.0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ _RUN_EVENTS = {
     "paused": ("is paused and needs a person", "ccfailover resume {run} | rollback {run}"),
     "interrupted": ("was interrupted and needs a person",
                     "ccfailover resume {run} | rollback {run}"),
+    "stolen": ("was taken from its holder before its lease had run out",
+               "ccfailover runs watch {run}"),
     "stuck": ("is stuck and needs a person", "ccfailover runs show {run}"),
     "rolling_back": ("is being rolled back", "ccfailover runs watch {run}"),
     "rolled_back": ("was rolled back", "ccfailover status"),
@@ -90,6 +92,12 @@ class Messages:
             event=f"decision.{decision.action}",
             title=_line(f"{decision.runbook} {decision.subject} {what}: {decision.trigger}", 200),
             body=_body(lines, head))
+
+    def drift(self, queue: str, told: str, *, key: str, head: tuple[int, str]) -> Message:
+        """A lever that reads other than the journal says; `told` ends with what to do."""
+        return Message(
+            key=key, event="drift.seen", title=_line(f"the lever of {queue} was moved", 200),
+            body=_body([self._heading, told, "NEXT: ccfailover status --probe"], head))
 
 
 def _body(lines: Sequence[str], head: tuple[int, str]) -> str:

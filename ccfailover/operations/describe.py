@@ -25,6 +25,7 @@ def run_facts(desk: Desk, run: Run, state: RunState) -> dict[str, Any]:
         "runbook": run.plan.runbook,
         "subject": run.plan.subject,
         "reason": run.plan.reason,
+        "supersedes": list(run.plan.supersedes),
         "state": state.value,
         "plan": run.plan.hash,
         "by": run.requester,

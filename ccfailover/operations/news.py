@@ -19,3 +19,16 @@ def tell(desk: Desk, run: Run, state: RunState) -> None:
         details=[f"{step.spec.id}: {step.reason}" for step in run.problems()])
     if not desk.store.outbox_has(message.key):
         message.enqueue(desk.store)
+
+
+def tell_of_theft(desk: Desk, run: Run) -> None:
+    """That the run's lease was stolen since it was read, from whom and why."""
+    from ccfailover.notify.outbox import Messages
+
+    for record in desk.store.read(f"run:{run.id}", run.head[0]):
+        if record.kind == "lease.stolen":
+            Messages(desk.policy.heading).run(
+                "stolen", run=run.id, runbook=run.plan.runbook, subject=run.plan.subject,
+                mode=run.plan.mode, head=(record.seq, record.hash),
+                details=[f"{record.actor} took it from {record.data['from']}: "
+                         f"{record.data['reason']}"]).enqueue(desk.store)

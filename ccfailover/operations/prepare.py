@@ -10,9 +10,11 @@ from ccfailover.model.plan import Mode, Plan
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.history import last_moves, spent_today
 from ccfailover.operations.look import look
+from ccfailover.operations.run_list import folded
 from ccfailover.operations.until import instant
 from ccfailover.runbooks import recipe
 from ccfailover.runbooks.plan import Circumstances, Request, changed, make_plan
+from ccfailover.runbooks.takeover import pre_empting
 
 _LOOKING = frozenset({"verify", "confirm", "notify", "approve"})
 
@@ -63,6 +65,7 @@ def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prep
         world=seen, capabilities=desk.kinds.capabilities, is_open=desk.is_open,
         is_blocked=desk.is_blocked, last_moves=last_moves(desk), spent_today=spent_today(desk),
     ))
+    plan = pre_empting(plan, desk.store, lambda run: folded(desk, run))
     return Prepared(request, plan, seen, refusal(plan))
 
 

@@ -14,8 +14,8 @@ from ccfailover.model.journal import Lease
 from ccfailover.model.plan import Json, Mode, Plan
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.look import Watch, home_evidence
-from ccfailover.operations.news import tell
-from ccfailover.operations.prepare import Prepared
+from ccfailover.operations.news import tell, tell_of_theft
+from ccfailover.operations.prepare import Prepared, agreed, prepare
 from ccfailover.operations.run_list import alive as alive
 from ccfailover.operations.run_list import load as load
 from ccfailover.operations.run_list import open_runs as open_runs
@@ -24,6 +24,7 @@ from ccfailover.operations.step_guards import StepGuards
 from ccfailover.planning.guards import SOFT
 from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands, Watcher
 from ccfailover.runbooks.run import Run, RunState, StepStatus
+from ccfailover.runbooks.takeover import doubt_left, outwaited, resting, stopped
 
 EXITS = {
     RunState.SUCCEEDED: Exit.DONE,
@@ -54,28 +55,55 @@ def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
           watcher: Watcher | None = None, on_driver: OnDriver | None = None) -> RunOutcome:
     """Create the run, all leases or none, and carry it out.
 
-    `confirmed` says how the requester confirmed (None: the run waits for that). Raises what
+    `confirmed` says how the requester confirmed (None: the run waits for that). Overflows that
+    the plan pre-empts are stopped first, and what was confirmed must still fit then. Raises what
     stands against the plan, LeaseHeld, and Fenced or StoreError when we must stop in the middle.
     """
-    may_start(prepared)
+    _may_move(prepared)
+    if prepared.plan.pre_empts:
+        prepared = _pre_empt(desk, prepared, watcher)
     plan = prepared.plan
-    if prepared.nothing_to_do:
-        raise Refused("there is nothing to do: every affected queue is where it would go",
-                      guard="nothing_to_do", not_done="no run was created",
-                      hint="ccfailover status")
-    doubtful = plan.supersedes is not None and _may_be_at_work(desk, plan.supersedes)
     run_id, lease = desk.store.create_run(plan, actor=desk.actor, ttl=LEASE_SECONDS,
                                           supersedes=plan.supersedes)
+    for run in plan.pre_empts:
+        tell(desk, load(desk, run), RunState.SUPERSEDED)
     if confirmed is not None:
         desk.store.append(f"run:{run_id}", "confirmation.given",
                           {"plan": plan.hash, "how": confirmed}, actor=str(desk.actor))
-    if doubtful:
-        lease = _outwait(desk, lease)
+    lease = _outwait(desk, lease, _doubt_left(desk, run_id))
     homes = sorted({desk.policy.queues[name].home for name in plan.shares_after})
     context = {"detected": home_evidence(prepared.world, homes),
                "host": desk.actor.host, "automatic": prepared.request.automatic}
     return _drive(desk, run_id, lease, back=False, context=context, watcher=watcher,
                   on_driver=on_driver, watch=Watch(desk, prepared.world))
+
+
+def _pre_empt(desk: Desk, prepared: Prepared, watcher: Watcher | None) -> Prepared:
+    """Stop the overflows in the way; the plan as it is once they stand still.
+
+    Raises Refused when something else than what they moved is no longer as it was agreed.
+    """
+    resting(stopped(prepared.plan, desk.store, desk.runtime, actor=str(desk.actor),
+                    within=desk.policy.guards.preempt_within,
+                    told=watcher.event if watcher else lambda record: None), desk.runtime)
+    fresh = prepare(desk, prepared.request)
+    try:
+        if not prepared.request.automatic:
+            agreed(desk, fresh, prepared.plan)
+        _may_move(fresh)
+    except Refused as error:
+        stood = ", ".join(prepared.plan.pre_empts)
+        raise Refused(error.what, guard=error.guard, where=error.where, hint=error.hint,
+                      not_done=f"no run was created; {stood} was asked to stop") from error
+    return fresh
+
+
+def _may_move(prepared: Prepared) -> None:
+    may_start(prepared)
+    if prepared.nothing_to_do:
+        raise Refused("there is nothing to do: every affected queue is where it would go",
+                      guard="nothing_to_do", not_done="no run was created",
+                      hint="ccfailover status")
 
 
 def may_start(prepared: Prepared) -> None:
@@ -90,12 +118,13 @@ def may_start(prepared: Prepared) -> None:
                       hint="ccfailover plan … shows why; change the policy, or the request")
 
 
-def resume(desk: Desk, prefix: str | None, *, confirmed: str | None = None,
-           overrides: Mapping[str, str] | None = None, watcher: Watcher | None = None,
-           on_driver: OnDriver | None = None) -> RunOutcome:
+def resume(desk: Desk, prefix: str | None, *, confirmed: str | None = None, reason: str = "",
+           steal: str = "", overrides: Mapping[str, str] | None = None,
+           watcher: Watcher | None = None, on_driver: OnDriver | None = None) -> RunOutcome:
     """Carry an unfinished run on, in the direction it was going.
 
-    `overrides` (guard → reason) beat soft guards from here on. Raises Refused for a hard one.
+    `steal` is the reason for taking it from a holder whose lease is still in force. `overrides`
+    (guard → reason) beat soft guards from here on. Raises Refused for a hard one.
     """
     run = load(desk, prefix)
     _must_be_open(run)
@@ -103,37 +132,38 @@ def resume(desk: Desk, prefix: str | None, *, confirmed: str | None = None,
         if guard not in SOFT:
             raise Refused(f"{guard} is no guard that can be overridden", guard="override",
                           not_done="nothing was done", hint=f"these can: {', '.join(SOFT)}")
-    lease = _take(desk, run)
-    for guard, reason in (overrides or {}).items():
-        desk.store.append(f"run:{run.id}", "override.given", {"guard": guard, "reason": reason},
+    lease = _take(desk, run, steal)
+    for guard, why in (overrides or {}).items():
+        desk.store.append(f"run:{run.id}", "override.given", {"guard": guard, "reason": why},
                           actor=str(desk.actor), lease=lease)
     if confirmed is not None:
         desk.store.append(f"run:{run.id}", "confirmation.given",
                           {"plan": run.plan.hash, "how": confirmed}, actor=str(desk.actor))
-    context = {"policy_changed": run.plan.policy_sha256 != desk.policy.sha256}
+    context = {"policy_changed": run.plan.policy_sha256 != desk.policy.sha256, "reason": reason}
     return _drive(desk, run.id, lease, back=run.rolling_back, context=context, watcher=watcher,
                   on_driver=on_driver)
 
 
-def rollback(desk: Desk, prefix: str | None, *, reason: str, watcher: Watcher | None = None,
-             on_driver: OnDriver | None = None) -> RunOutcome:
-    """Undo what the run did, in reverse, from its first snapshots."""
+def rollback(desk: Desk, prefix: str | None, *, reason: str, steal: str = "",
+             watcher: Watcher | None = None, on_driver: OnDriver | None = None) -> RunOutcome:
+    """Undo what the run did, in reverse, from its first snapshots; `steal` as in `resume`."""
     run = load(desk, prefix)
     _must_be_open(run)
-    lease = _take(desk, run)
+    lease = _take(desk, run, steal)
     return _drive(desk, run.id, lease, back=True, context={"reason": reason}, watcher=watcher,
                   on_driver=on_driver)
 
 
-def abort(desk: Desk, prefix: str | None, *, reason: str) -> RunOutcome:
+def abort(desk: Desk, prefix: str | None, *, reason: str, steal: str = "") -> RunOutcome:
     """End a run where it stands: what is in effect stays so, and its scope is free again.
 
-    A live run is asked to stop at its next safe point first (then abort again).
+    A live run is asked to stop at its next safe point first (then abort again), unless there is
+    a reason to `steal` it.
     """
     run = load(desk, prefix)
     _must_be_open(run)
     try:
-        lease = _take(desk, run)
+        lease = _take(desk, run, steal)
     except LeaseHeld:
         request_stop(desk, run.id, reason)
         raise LeaseHeld(f"run {run.id} is at work and was asked to stop at its next safe point",
@@ -233,12 +263,17 @@ def _must_be_open(run: Run) -> None:
                          not_done="nothing was done", hint=f"ccfailover report {run.id}")
 
 
-def _take(desk: Desk, run: Run) -> Lease:
-    """The run's lease, waiting one lease time where its former holder may still be at work."""
-    lease, maybe_alive = desk.store.acquire(run.id, actor=desk.actor, ttl=LEASE_SECONDS)
-    if not maybe_alive:
+def _take(desk: Desk, run: Run, steal: str = "") -> Lease:
+    """The run's lease, waiting one lease time where its former holder may still be at work, or
+    the one before whom another took it over."""
+    lease, maybe_alive = desk.store.acquire(run.id, actor=desk.actor, ttl=LEASE_SECONDS,
+                                            steal=steal)
+    if steal:
+        tell_of_theft(desk, run)
+    doubt = LEASE_SECONDS if maybe_alive else _doubt_left(desk, run.id)
+    if not doubt:
         return lease
-    lease = _outwait(desk, lease)
+    lease = _outwait(desk, lease, doubt)
     if any(record.kind == "stop.requested" and record.seq > run.head[0]
            for record in desk.store.read(f"run:{run.id}")):
         _give_back(desk, run, lease)
@@ -248,19 +283,13 @@ def _take(desk: Desk, run: Run) -> Lease:
     return lease
 
 
-def _may_be_at_work(desk: Desk, run_id: str) -> bool:
-    """Whether somebody may still act for a run, even though its lease has run out."""
-    return any(lease.run == run_id and lease.holder and desk.store.holder_alive(lease) is not False
-               for lease in desk.store.leases())
+def _doubt_left(desk: Desk, run_id: str) -> float:
+    return doubt_left(desk.store.read(f"run:{run_id}"), desk.store.now(), LEASE_SECONDS)
 
 
-def _outwait(desk: Desk, lease: Lease) -> Lease:
-    """Wait one lease time: a call that the former holder had begun has ended by then."""
-    end = desk.runtime.monotonic() + LEASE_SECONDS
-    while (left := end - desk.runtime.monotonic()) > 0:
-        desk.runtime.sleep(min(left, LEASE_SECONDS / 3))
-        lease = desk.store.renew(lease, LEASE_SECONDS)
-    return lease
+def _outwait(desk: Desk, lease: Lease, seconds: float) -> Lease:
+    return resting(outwaited(desk.store, desk.runtime, lease, LEASE_SECONDS, seconds),
+                   desk.runtime)
 
 
 def _give_back(desk: Desk, run: Run, lease: Lease) -> None:

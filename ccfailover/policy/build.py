@@ -243,4 +243,5 @@ def _guards(block: Data) -> GuardLimits:
         daily_cost=money(block["daily_cost"]) if "daily_cost" in block else None,
         blocked=tuple(block.get("blocked", ())),
         flap_block=_seconds(block, "flap_block") or 0.0,
+        preempt_within=duration(block.get("preempt_within", "10s")),
     )

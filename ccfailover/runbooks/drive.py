@@ -169,16 +169,19 @@ class Driver:
     # --- the lease ---------------------------------------------------------------------------
 
     def _heartbeat(self) -> None:
-        """Listen for a stop every second; renew every third of the lease."""
+        """Listen every second for a stop, and for whoever takes the run from us; renew every third
+        of the lease."""
         runtime, store = self._hands.runtime, self._hands.store
         renewed = runtime.monotonic()
         while not self._beating.wait(1.0):
             try:
-                if runtime.monotonic() - renewed >= self._ttl / 3:
+                records = self._records()
+                if fold(records).stop_requested:
+                    self._stop = True
+                taken = any(record.fence > self._lease.fence for record in records)
+                if taken or runtime.monotonic() - renewed >= self._ttl / 3:
                     store.renew(self._lease, self._ttl)
                     renewed = runtime.monotonic()
-                if fold(self._records()).stop_requested:
-                    self._stop = True
             except Fenced as error:
                 self._lost = error
                 return
@@ -264,9 +267,13 @@ class Driver:
         return Applied(more=not finished)
 
     def _wait(self, seconds: float) -> bool:
-        """Sleep in short pieces, so that a stop is heard within a quarter of a second."""
+        """Sleep in short pieces, so that a stop is heard within a quarter of a second.
+
+        Raises Fenced when the heartbeat has found the lease lost: there is nothing to wait for."""
         runtime = self._hands.runtime
         end = runtime.monotonic() + seconds
         while not self._stop and (left := end - runtime.monotonic()) > 0:
             runtime.sleep(min(0.25, left))
+            if self._lost is not None:
+                raise self._lost
         return self._stop

@@ -169,7 +169,7 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
         scopes=_scopes(policy, queues, kept, request.mode), shares_before=before,
         shares_after=after,
         findings=tuple(findings), cost_per_hour=str(cost), overrides=dict(request.overrides),
-        supersedes=request.supersedes,
+        supersedes=(request.supersedes,) if request.supersedes else (),
         basis={"request": request.to_json(), "states": _states(policy, queues, world),
                "environment": policy.environment, "currency": policy.currency,
                "objectives": {queue.name: _objectives(queue) for queue in queues}},
@@ -245,8 +245,14 @@ def changed(policy: Policy, made: Plan, now: Plan) -> list[str]:
     """What an earlier plan rests on that is no longer so; empty when it may be run.
 
     A home that got worse voids nothing (that is what the plan is for), unless it is to receive.
+    Nor does what an overflow that the plan pre-empts has moved or ended meanwhile.
     """
     out: list[str] = []
+    moving = {queue for plan in (made, now) for queues in plan.pre_empts.values()
+              for queue in queues}
+    for run in sorted(set(now.pre_empts) - set(made.pre_empts)):
+        out.append(f"it would pre-empt overflow {run} on {', '.join(now.pre_empts[run])}; when the "
+                   "plan was made that was not in the way")
     if made.policy_sha256 != now.policy_sha256:
         out.append(f"the policy was {made.policy_sha256[:12]}, is {now.policy_sha256[:12]}")
     if made.mode is not now.mode or made.basis.get("request") != now.basis.get("request"):
@@ -265,13 +271,27 @@ def changed(policy: Policy, made: Plan, now: Plan) -> list[str]:
             ("is at", made.shares_before.get(queue), now.shares_before.get(queue)),
             ("would go to", made.shares_after.get(queue), now.shares_after.get(queue)),
         ):
-            if old != new:
+            if old != new and not (text == "is at" and queue in moving):
                 out.append(f"{queue} {text} {_show(new)}; when the plan was made: {_show(old)}")
-    # The states have been weighed above: a home that got worse is no other plan.
-    same = replace(made, basis={**made.basis, "states": today})
-    if not out and same.hash != now.hash:
+    if not out and _as_of(made, now, moving).hash != now.hash:
         out.append("its steps are others now (another version of ccfailover or of the recipe)")
     return out
+
+
+def _as_of(made: Plan, now: Plan, moving: set[str]) -> Plan:
+    """The plan made then, with what has been weighed above as it is now: a home that got worse,
+    or an overflow that went on or ended, makes no other plan."""
+    basis = {**made.basis, "states": now.basis.get("states", {})}
+    basis.pop("pre_empts", None)
+    if now.pre_empts:
+        basis["pre_empts"] = now.pre_empts
+    newer = {branch.name: branch for branch in now.branches if branch.name in moving}
+    chosen = tuple(run for run in made.supersedes if run not in made.pre_empts)
+    return replace(
+        made, basis=basis, supersedes=(*chosen, *now.pre_empts),
+        shares_before={queue: now.shares_before.get(queue) if queue in moving else shares
+                       for queue, shares in made.shares_before.items()},
+        branches=tuple(newer.get(branch.name, branch) for branch in made.branches))
 
 
 def _show(parts: Mapping[str, int] | None) -> str:

@@ -195,6 +195,24 @@ def test_supersede_inherits_scope_and_first_snapshot(scene: Scene) -> None:
     assert scene.desk().store.leases() == [] and scene.desk().store.verify() == []
 
 
+def test_a_failover_pre_empts_an_overflow_whose_process_died(scene: Scene) -> None:
+    """An overflow is killed half way; the failover takes its levers over unasked, is killed, too;
+    its rollback ends where the overflow began."""
+    scene.rewrite(without_items)
+    scene.dies(at_last_shift, runbook="overflow", subject="loan_calls", percent=20)
+    assert scene.shares() == {"hq": 90, "acme": 10}
+    scene.dies(lambda kind, data: kind == "step.succeeded"
+               and "loan_calls/" in str(data.get("step")))
+    desk = scene.desk()
+    first, second = desk.store.run_ids()
+    assert scene.state(0) is RunState.SUPERSEDED
+    assert load(desk, second).plan.pre_empts == {first: ["loan_calls"]}
+    assert "stop.requested" not in [r.kind for r in desk.store.read(f"run:{first}")]
+    assert scene.rollback() == 7, scene.errors()
+    assert (scene.shares(), scene.shares("applications")) == (HOME, HOME)
+    assert scene.desk().store.leases() == [] and scene.desk().store.verify() == []
+
+
 def test_the_successor_of_a_move_brings_its_items_home(scene: Scene) -> None:
     """Applications that r1 moved come home with the rollback of r2, each once."""
     scene.dies(lambda kind, data: kind == "step.succeeded" and "transfer" in str(data.get("step")))
