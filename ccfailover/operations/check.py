@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ccfailover.errors import StoreError
 from ccfailover.health import assess, nagios, poller, triggers
-from ccfailover.health.current import current_shares
 from ccfailover.model.health import Decision, TriggerState, World
-from ccfailover.operations import run_list
-from ccfailover.operations.history import last_movers
+from ccfailover.operations import drift, run_list
 from ccfailover.operations.news import tell
-from ccfailover.operations.status import automation, drift
+from ccfailover.operations.status import automation
 
 if TYPE_CHECKING:
     from ccfailover.operations.desk import Desk
+    from ccfailover.runbooks.run import Run, RunState
 
 BUDGET = 8.0
 """Seconds for all probes together; cron comes again."""
@@ -50,10 +49,11 @@ def check(desk: Desk) -> Checked:
     now = runtime.now()
     world = assess.assess(policy, histories, now)
     decisions = decide(desk, world, record=True)
-    notes.extend(drift_notes(desk, world))
+    runs = [(run, run_list.state_of(desk, run)) for run in run_list.open_runs(desk)]
+    notes.extend((nagios.WARNING, found.told()) for found in drift.look_for(desk, world, runs))
     notes.extend(_undelivered(desk))
-    tell_of_interrupted(desk)
-    opened = open_runs(desk)
+    tell_of_interrupted(desk, runs)
+    opened = _as_opened(runs)
     code, line = nagios.summary(policy, world, decisions, opened, notes=notes)
     return Checked(code, line, {
         "policy": policy.heading, "at": now, "code": code, "line": line.partition(" | ")[0],
@@ -104,38 +104,21 @@ def _announce(desk: Desk, decisions: Sequence[Decision]) -> None:
             decision, head=(record.seq, record.hash)).enqueue(desk.store)
 
 
-def tell_of_interrupted(desk: Desk) -> None:
+def tell_of_interrupted(desk: Desk, runs: Sequence[tuple[Run, RunState]]) -> None:
     """A run whose process died cannot say so itself."""
-    for run in run_list.open_runs(desk):
-        state = run_list.state_of(desk, run)
+    for run, state in runs:
         if state.value == "interrupted":
             tell(desk, run, state)
 
 
 def open_runs(desk: Desk) -> list[triggers.OpenRun]:
-    return [triggers.OpenRun(run.id, run.plan.runbook, run.plan.subject,
-                             run_list.state_of(desk, run).value, tuple(run.plan.shares_after))
-            for run in run_list.open_runs(desk) if run.plan.mode.value == "real"]
+    return _as_opened([(run, run_list.state_of(desk, run)) for run in run_list.open_runs(desk)])
 
 
-def drift_notes(desk: Desk, world: World) -> list[tuple[int, str]]:
-    """Levers that read other than the journal says: somebody moved them, or a late write landed.
-
-    Queues that an open run is moving are left out: there the journal is not finished.
-    """
-    moving = {queue for run in run_list.open_runs(desk) if run.plan.mode.value == "real"
-              for queue in run.plan.shares_after}
-    moved = last_movers(desk)
-    notes = []
-    for name, queue in desk.policy.queues.items():
-        if name in moving or not drift(queue, world, moved):
-            continue
-        expected = moved[name][2] if name in moved else queue.normal.to_json()
-        wanted = " · ".join(f"{site} {share} %" for site, share in expected.items())
-        notes.append((nagios.WARNING, f"{name} is at {current_shares(queue, world)}, "
-                                      f"the journal says {wanted} "
-                                      f"(ccfailover adopt {name}, if it is meant)"))
-    return notes
+def _as_opened(runs: Sequence[tuple[Run, RunState]]) -> list[triggers.OpenRun]:
+    return [triggers.OpenRun(run.id, run.plan.runbook, run.plan.subject, state.value,
+                             tuple(run.plan.shares_after))
+            for run, state in runs if run.plan.mode.value == "real"]
 
 
 def _undelivered(desk: Desk) -> list[tuple[int, str]]:

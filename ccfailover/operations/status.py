@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ccfailover.health.current import current_shares
 from ccfailover.model.health import State, World
 from ccfailover.operations import run_list
-from ccfailover.operations.history import Moved, last_movers, last_moves
+from ccfailover.operations.drift import Expected, drifted, expectations
+from ccfailover.operations.history import last_moves
 from ccfailover.operations.look import look, remembered
 from ccfailover.runtime import SECOND
 
@@ -34,8 +35,8 @@ def status(desk: Desk, *, probe: bool) -> Status:
     """From what the last checks recorded, or with `probe` from a fresh look (at most 4 s)."""
     world = look(desk) if probe else remembered(desk)
     opened = [(run, run_list.state_of(desk, run)) for run in run_list.open_runs(desk)]
-    moved = last_movers(desk)
-    queues = [_queue(desk, queue, world, moved) for queue in desk.policy.by_priority()]
+    expected = expectations(desk, opened)
+    queues = [_queue(queue, world, expected[queue.name]) for queue in desk.policy.by_priority()]
     facts = {
         "policy": desk.policy.heading,
         "at": world.at,
@@ -55,21 +56,12 @@ def status(desk: Desk, *, probe: bool) -> Status:
         "queues": queues,
         "runs": [{"run": run.id, "runbook": run.plan.runbook, "subject": run.plan.subject,
                   "state": state.value, "by": run.requester, "reason": run.plan.reason,
+                  "supersedes": list(run.plan.supersedes),
                   "drill": run.plan.mode.value != "real"} for run, state in opened],
         "automation": automation(desk),
         "next": _next(desk, world, opened, queues),
     }
     return Status(facts, world)
-
-
-def drift(queue: Queue, world: World, moved: dict[str, Moved]) -> bool | None:
-    """Whether a queue's lever reads other than the journal says. None: not known, also when the
-    reading is older than the last move."""
-    at, _, expected = moved.get(queue.name, (0, "", queue.normal.to_json()))
-    actual, view = current_shares(queue, world), world.queues.get(queue.name)
-    if actual is None or view is None or view.shares_at is None or view.shares_at < at:
-        return None
-    return actual.to_json() != expected
 
 
 def automation(desk: Desk) -> dict[str, Any]:
@@ -80,18 +72,16 @@ def automation(desk: Desk) -> dict[str, Any]:
             "reason": off.get("reason") if is_off else None}
 
 
-def _queue(desk: Desk, queue: Queue, world: World,
-           moved: dict[str, Moved]) -> dict[str, Any]:
+def _queue(queue: Queue, world: World, expected: Expected) -> dict[str, Any]:
     view = world.queues.get(queue.name)
     actual = current_shares(queue, world)
-    _, who, expected = moved.get(queue.name, (0, "", queue.normal.to_json()))
     return {
         "queue": queue.name, "channel": queue.channel, "home": queue.home,
         "home_state": world.site_state(queue.home).value,
-        "normal": queue.normal.to_json(), "expected": expected,
+        "normal": queue.normal.to_json(), "expected": dict(expected.shares),
         "actual": actual.to_json() if actual else None,
-        "drift": drift(queue, world, moved),
-        "moved_by": who or None,
+        "drift": drifted(queue, world, expected),
+        "moved_by": expected.by or None,
         "depth": dict(view.depth) if view else {},
         "oldest_s": dict(view.oldest_s) if view else {},
         "shares_at": view.shares_at if view else None,
@@ -117,6 +107,7 @@ def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
 
         waiting = [(run, state) for run, state in opened if state.value != "running"]
         return next_for(*(waiting or opened)[0])
+    astray = [q["queue"] for q in queues if q["drift"]]
     homes = {queue.home for queue in desk.policy.queues.values()}
     for home in sorted(homes):
         mine = [q for q in queues if q["home"] == home]
@@ -124,14 +115,13 @@ def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
         state = world.site_state(home)
         if state is State.DOWN and len(away) < len(mine):
             return f'ccfailover failover {home} --reason "…"'
-        if away and state is State.HEALTHY:
+        if away and state is State.HEALTHY and not astray:
             back = f'ccfailover failback {home} --reason "…"'
             if _flap_blocked(desk, away):
                 return f'ccfailover ack --reason "…"   once you have looked, then: {back}'
             return back
-    drifted = [q["queue"] for q in queues if q["drift"]]
-    if drifted:
-        return f"ccfailover adopt {drifted[0]}   if these shares are meant, else set them back"
+    if astray:
+        return f"ccfailover adopt {astray[0]}   if these shares are meant, else set them back"
     if any(world.site_state(home) is State.UNKNOWN for home in homes):
         return "ccfailover check   (or: status --probe)"
     return "nothing to do"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,3 +97,23 @@ class Facts:
             tx.execute("INSERT INTO fact (name, value) VALUES (:name, :value) "
                        "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                        {"name": name, "value": canonical(value)})
+
+    @one_write
+    def swap_fact(
+        self, name: str, value: Any, *, expected: Any,
+        events: Sequence[tuple[str, Mapping[str, Any]]], actor: str,
+    ) -> bool:
+        """Set a fact and journal `events` (kind, data) in `automation`, if it still is `expected`
+        (None: was never set, or is null); one write. False: somebody was quicker."""
+        from ccfailover.model.plan import canonical
+
+        with self._db.transaction(f"change the fact {name}", on=chain.AUTOMATION) as tx:
+            rows = tx.execute("SELECT value FROM fact WHERE name = :name", {"name": name})
+            if canonical(json.loads(rows[0][0]) if rows else None) != canonical(expected):
+                return False
+            for kind, data in events:
+                insert(tx, chain.AUTOMATION, kind, data, actor=actor, fence=0)
+            tx.execute("INSERT INTO fact (name, value) VALUES (:name, :value) "
+                       "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                       {"name": name, "value": canonical(value)})
+            return True

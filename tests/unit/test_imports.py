@@ -27,14 +27,14 @@ STATUS = HELP | {
     "commands.common", "commands.status",
     "health", "health.assess", "health.current", "health.jobs",
     "model", "model.health", "model.journal", "model.policy", "model.shares",
-    "operations", "operations.desk", "operations.history", "operations.look",
+    "operations", "operations.desk", "operations.drift", "operations.history", "operations.look",
     "operations.run_list", "operations.status",
     "policy", "policy.build", "policy.dates", "policy.find", "policy.kinds", "policy.load",
     "policy.places", "policy.read", "policy.stamp", "policy.units",
     "runtime",
     "store", "store.chain", "store.db", "store.files", "store.holder", "store.journal",
-    "store.leases", "store.ledger", "store.migrations", "store.observations", "store.outbox",
-    "store.record", "store.sqlite",
+    "store.lease_words", "store.leases", "store.ledger", "store.migrations",
+    "store.observations", "store.outbox", "store.record", "store.sqlite",
     "wiring", "wiring.assemble", "wiring.built", "wiring.kinds",
 }
 """Of a store in which nothing ever ran."""
@@ -151,7 +151,7 @@ class Started:
             branches=(Branch("calls", (shift,)),), after=Branch("after", ()),
             scopes=("queue:calls",), shares_before={"calls": {"hq": 100}},
             shares_after={"calls": {"acme": 100}}, findings=(), basis={},
-        ), actor=Actor("somebody", "elsewhere", 1), ttl=0.001, supersedes=None)
+        ), actor=Actor("somebody", "elsewhere", 1), ttl=0.001)
         store.close()
 
 

@@ -203,3 +203,20 @@ def test_text_that_was_damaged_is_a_store_error(store, clock, table):
         with pytest.raises(StoreError, match="makes no sense") as caught:
             reads[table]()
         assert caught.value.hint
+
+
+def test_a_fact_is_swapped_only_from_what_it_was_thought_to_be(store):
+    """Of two that saw the same, one writes; its events stand beside the change, or not at all."""
+    def swap(value, expected, kind):
+        return store.swap_fact("drift", value, expected=expected,
+                               events=[(kind, {"queue": "a"}), (kind, {"queue": "b"})],
+                               actor="mary")
+
+    assert swap({"a": 1}, None, "first")
+    assert not swap({"a": 2}, None, "late")
+    assert store.fact("drift") == {"a": 1}
+    assert swap(None, {"a": 1}, "second")
+    assert swap({"b": 1}, None, "third")
+    assert [r.kind for r in store.read("automation")] == [
+        "first", "first", "second", "second", "third", "third"]
+    assert store.verify() == []
