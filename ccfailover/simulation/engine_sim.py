@@ -25,6 +25,7 @@ from ccfailover.runbooks.guarding import Automation, before_step
 from ccfailover.runbooks.plan import Circumstances
 from ccfailover.runbooks.run import Run, StepStatus, fold
 from ccfailover.runbooks.step import Move, Step
+from ccfailover.runbooks.takeover import doubt_left, outwaited, stopped
 from ccfailover.simulation.clock_sim import Flow, Process, Scheduler, Task, VirtualRuntime
 from ccfailover.simulation.faults_sim import FaultyPlatform
 from ccfailover.simulation.providers import SimulatedProvider
@@ -52,6 +53,7 @@ class Witness(Protocol):
     def asked(self, carrier: Carrier, effect: engine.Effect) -> None: ...
     def answered(self, carrier: Carrier, effect: engine.Effect, answer: Any) -> None: ...
     def left(self, carrier: Carrier, run: Run) -> None: ...
+    def took(self, carrier: Carrier, runs: Sequence[str]) -> None: ...
 
 
 class SimLevers:
@@ -105,8 +107,7 @@ class Office:
     def load(self, run_id: str) -> Run:
         records = self.store.read(f"run:{run_id}")
         planned = records[0].data.get("plan", {}) if records else {}
-        earlier = planned.get("supersedes")
-        return fold(records, self.load(earlier) if earlier else None)
+        return fold(records, *(self.load(earlier) for earlier in planned.get("supersedes") or ()))
 
     def open_runs(self) -> list[Run]:
         runs = [self.load(lease.run) for lease in self.store.leases()]
@@ -128,6 +129,7 @@ class Carrier(Process):
         self.run: Run | None = None
         self.specs: dict[Task | None, engine.Effect] = {}
         self.outcome = "at work"
+        self.let_go = False
         office.processes.append(self)
 
     def launch(self, flow: Flow) -> Task:
@@ -149,18 +151,28 @@ class Carrier(Process):
 
     # --- the verbs ---------------------------------------------------------------------------
 
-    def start(self, plan: Plan) -> Flow:
-        store, doubtful = self.office.store, False
-        if plan.supersedes is not None:
-            doubtful = any(lease.run == plan.supersedes and lease.holder
-                           for lease in store.leases())
+    def start(self, plan: Plan, again: Callable[[], Plan | None]) -> Flow:
+        """`again` plans anew, once the overflows in the way have stopped."""
+        store = self.office.store
+        if plan.pre_empts:
+            yield from stopped(plan, store, self.office.runtime, actor=str(self.actor),
+                               within=self.office.world.policy.guards.preempt_within)
+            fresh = again()
+            if fresh is None:
+                return
+            plan = fresh
         run_id, self.lease = store.create_run(plan, actor=self.actor, ttl=LEASE_SECONDS,
                                               supersedes=plan.supersedes)
+        self.office.witness.took(self, plan.supersedes)
         yield 0.0
         yield from self._confirm(run_id, plan)
-        if doubtful:
-            yield from self._outwait()
+        yield from self._outwait(self._doubt_left(run_id))
         yield from self._drive(run_id, back=False)
+
+    def steal(self, run: Run) -> Flow:
+        """Takes a run from somebody at work."""
+        yield from self._take(run, "simulated")
+        yield from self._drive(run.id, back=run.rolling_back)
 
     def resume(self, run: Run) -> Flow:
         yield from self._take(run)
@@ -210,19 +222,20 @@ class Carrier(Process):
                                  {"plan": plan.hash, "how": "simulated"}, actor=str(self.actor))
         yield 0.0
 
-    def _take(self, run: Run) -> Flow:
+    def _take(self, run: Run, steal: str = "") -> Flow:
         self.lease, doubtful = self.office.store.acquire(run.id, actor=self.actor,
-                                                         ttl=LEASE_SECONDS)
+                                                         ttl=LEASE_SECONDS, steal=steal)
+        self.office.witness.took(self, [run.id])
         yield 0.0
-        if doubtful:
-            yield from self._outwait()
+        yield from self._outwait(LEASE_SECONDS if doubtful else self._doubt_left(run.id))
 
-    def _outwait(self) -> Flow:
-        runtime, store = self.office.runtime, self.office.store
-        end = runtime.monotonic() + LEASE_SECONDS
-        while (left := end - runtime.monotonic()) > 0:
-            yield min(left, LEASE_SECONDS / 3)
-            self.lease = store.renew(self._held(), LEASE_SECONDS)
+    def _doubt_left(self, run_id: str) -> float:
+        store = self.office.store
+        return doubt_left(store.read(f"run:{run_id}"), store.now(), LEASE_SECONDS)
+
+    def _outwait(self, seconds: float) -> Flow:
+        self.lease = yield from outwaited(self.office.store, self.office.runtime, self._held(),
+                                          LEASE_SECONDS, seconds)
 
     # --- the run -----------------------------------------------------------------------------
 
@@ -248,6 +261,7 @@ class Carrier(Process):
             raise failed
         after = office.load(run_id)
         office.witness.left(self, after)
+        self.let_go = True
         if after.phase.is_open:
             office.store.lapse(self._held())
 
@@ -324,6 +338,8 @@ class Carrier(Process):
         end = runtime.monotonic() + seconds
         while not driver._stop and (left := end - runtime.monotonic()) > 0:
             yield min(0.5, left)
+            if driver._lost is not None:
+                raise driver._lost
         return driver._stop
 
     def _heartbeat(self, driver: Driver, run: Run) -> Flow:
@@ -333,13 +349,15 @@ class Carrier(Process):
         while True:
             yield 1.0
             try:
-                if office.runtime.monotonic() - renewed >= LEASE_SECONDS / 3:
-                    office.store.renew(self._held(), LEASE_SECONDS)
-                    renewed = office.runtime.monotonic()
+                taken = False
                 for record in office.store.read(f"run:{run.id}", seen):
                     seen = record.seq
+                    taken = taken or record.fence > self._held().fence
                     if record.kind == "stop.requested" and seen > run.head[0]:
                         driver.stop()
+                if taken or office.runtime.monotonic() - renewed >= LEASE_SECONDS / 3:
+                    office.store.renew(self._held(), LEASE_SECONDS)
+                    renewed = office.runtime.monotonic()
             except Fenced as error:
                 driver._lost = error
                 return

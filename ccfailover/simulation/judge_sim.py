@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ccfailover.model.health import State
@@ -14,7 +15,9 @@ from ccfailover.model.items import ItemState
 from ccfailover.model.plan import StepSpec
 from ccfailover.model.shares import TREATMENTS, Shares
 from ccfailover.runbooks import engine
-from ccfailover.runbooks.run import Run, RunState
+from ccfailover.runbooks.drive import LEASE_SECONDS
+from ccfailover.runbooks.run import Run, RunState, StepStatus
+from ccfailover.runtime import SECOND
 from ccfailover.simulation.clock_sim import Scheduler, Task
 from ccfailover.simulation.engine_sim import Carrier, Office
 from ccfailover.simulation.faults_sim import Sender
@@ -45,7 +48,10 @@ class Judge:
         self._first: dict[tuple[str, str], Any] = {}
         self._first_by: dict[tuple[str, str], Carrier] = {}
         self._moved: dict[str, set[str]] = {}
-        self._earlier: dict[str, str | None] = {}
+        self._families: dict[str, tuple[str, ...]] = {}
+        self._taken: dict[str, float] = {}
+        self._waits: dict[str, float] = {}
+        self._holders: dict[str, Carrier] = {}
         self._late: dict[tuple[int, str], set[tuple[str, bool]]] = {}
         self.jumped_at = -1.0
         self.limits: Counter[str] = Counter()
@@ -75,7 +81,7 @@ class Judge:
         if isinstance(after, Shares) and isinstance(before, Shares):
             self._shares(sender, before, after, late)
         if isinstance(carrier, Carrier) and carrier.run is not None:
-            self._moved.setdefault(self._root(carrier.run.id), set()).add(ref)
+            self._moved.setdefault(carrier.run.id, set()).add(ref)
             if not self._owns(carrier):
                 self.disturbed[ref] = self.scheduler.seconds
             if self._was_succeeded(carrier):
@@ -127,7 +133,7 @@ class Judge:
                 or not self._owns(carrier):
             return
         lever = run.steps[name].spec.lever
-        key = (self._root(run.id), lever.partition(":")[2])
+        key = self._key(run.id, lever.partition(":")[2])
         begun = any(step.spec.lever == lever and step.touched
                     for step in (*run.steps.values(), *run.inherited.values()))
         if not begun and self._first_by.get(key) is not carrier:
@@ -139,8 +145,12 @@ class Judge:
         if fenced is None:
             self.broken("fence first", f"{effect.step.id} applied without a look at the fence")
         elif (not self._owns(carrier) and carrier.frozen_at < fenced
-              and self.jumped_at < fenced):
+              and self.jumped_at < fenced and self._taken.get(carrier.run_id, -1.0) < fenced):
             self.broken("one owner", f"{effect.step.id} applied by {carrier} without the lease")
+        if self.scheduler.seconds < self._waits.get(carrier.run_id, -1.0) and self._owns(carrier) \
+                and self.jumped_at < self._waits[carrier.run_id] - LEASE_SECONDS:
+            self.broken("one owner", f"{effect.step.id} applied by {carrier} while a call of the "
+                                     "former holder may have been under way")
         if not self._owns(carrier):
             return  # frozen since it looked at the fence: its successor goes on writing
         wanted = {"step.guarded", *(("undo.started", "step.backing_off") if effect.undo
@@ -158,7 +168,9 @@ class Judge:
         run, spec, world = carrier.run, effect.step, self.world
         now = self._asked_at[self.scheduler.task]
         if (effect.undo or run is None or "to" not in spec.params or run.steps[spec.id].attempts
-                or carrier.frozen_at > now - 6 or self.jumped_at > now - 6):
+                or carrier.frozen_at > now - 6 or self.jumped_at > now - 6
+                # The guards were told that the lever was there already: it lied.
+                or self.disturbed.get(spec.lever.partition(":")[2], -1.0) > now - 6):
             return
         if (world.told_during(run.plan.subject, now - 6, now) == {State.HEALTHY}
                 and all(world.is_blocked(world.clock(now - back)) for back in (0, 3))):
@@ -184,6 +196,20 @@ class Judge:
         elif isinstance(effect, engine.Apply) and answer.error is None:
             self._ramp(carrier, effect)
 
+    def took(self, carrier: Carrier, runs: Sequence[str]) -> None:
+        """It has taken runs up, or superseded them, perhaps from somebody at work. The call of
+        that moment is the one late write, for which whoever carries the run on has to wait."""
+        lease = carrier.lease
+        if lease is None:
+            return
+        # It may have stood still since it was given the lease.
+        at = self.scheduler.seconds - (self.office.runtime.now() - lease.since) / SECOND
+        self._taken.update(dict.fromkeys(runs, at))
+        former = [self._holders[run] for run in runs if run in self._holders]
+        self._holders[lease.run] = carrier
+        if any(other.alive and other.driver and not other.let_go for other in former):
+            self._waits[lease.run] = at + LEASE_SECONDS - 1
+
     def left(self, carrier: Carrier, run: Run) -> None:
         """A process that comes to its end in good order leaves a word on how the run stands."""
         if run.phase.is_open and run.phase not in (RunState.PAUSED, RunState.STUCK):
@@ -202,9 +228,8 @@ class Judge:
         kind, run = effect.kind, carrier.run
         if run is None:
             return
-        root = self._root(run.id)
         if kind == "run.rolled_back":
-            self._rolled_back(carrier, root)
+            self._rolled_back(carrier)
         name = effect.data.get("step")
         step = run.steps.get(str(name)) or run.inherited.get(str(name))
         if step is None or not step.spec.lever:
@@ -216,9 +241,10 @@ class Judge:
         elif kind == "undo.succeeded":
             if not str(effect.data.get("detail", "")).startswith("undone with"):
                 self._agrees("undo restores the first snapshot", step.spec,
-                             self._first[(root, ref)], told, truth)
-            self._first_by.pop((root, ref), None)
-            self._moved.get(root, set()).discard(ref)
+                             self._first[self._key(run.id, ref)], told, truth)
+            self._first_by.pop(self._key(run.id, ref), None)
+            for name in self._family(run.id):
+                self._moved.get(name, set()).discard(ref)
 
     def _agrees(self, promise: str, spec: StepSpec, aim: Any, told: Any, truth: Any) -> None:
         """What was read before the words were written; a switch that lies is believed."""
@@ -229,12 +255,17 @@ class Judge:
     def _aim(spec: StepSpec) -> Shares | bool:
         return Shares(spec.params["to"]) if "to" in spec.params else bool(spec.params["open"])
 
-    def _rolled_back(self, carrier: Carrier, root: str) -> None:
+    def _rolled_back(self, carrier: Carrier) -> None:
         run = self.office.load(carrier.run_id)
-        if any(record.kind == "step.skipped" for name in self._chain(run.id)
+        if any(record.kind == "step.skipped" for name in self._family(run.id)
                for record in self.office.store.read(f"run:{name}")):
             return
-        left = self._moved.get(root, set())
+        # Whoever wrote that it is undone may have died before we heard of it.
+        undone = {step.spec.lever.partition(":")[2]
+                  for step in (*run.steps.values(), *run.inherited.values())
+                  if step.status is StepStatus.UNDONE}
+        left = {ref for name in self._family(run.id)
+                for ref in self._moved.get(name, ())} - undone
         late = {ref for ref in left if ref in self.disturbed}
         if left - late:
             self.broken("undo is whole", f"{run.id} rolled back, never undone: {sorted(left)}")
@@ -251,20 +282,18 @@ class Judge:
             held.run == lease.run and held.fence == lease.fence
             for held in self.office.store.leases())
 
-    def _chain(self, run_id: str) -> list[str]:
-        """A run and those that it superseded, the first one last."""
-        chain = [run_id]
-        while True:
-            if chain[-1] not in self._earlier:
-                plan = self.office.store.read(f"run:{chain[-1]}")[0].data["plan"]
-                self._earlier[chain[-1]] = plan.get("supersedes")
-            earlier = self._earlier[chain[-1]]
-            if earlier is None:
-                return chain
-            chain.append(earlier)
+    def _family(self, run_id: str) -> tuple[str, ...]:
+        """A run after those that it superseded, and those before them."""
+        if run_id not in self._families:
+            plan = self.office.store.read(f"run:{run_id}")[0].data["plan"]
+            self._families[run_id] = (*(name for earlier in plan.get("supersedes") or ()
+                                        for name in self._family(earlier)), run_id)
+        return self._families[run_id]
 
-    def _root(self, run_id: str) -> str:
-        return self._chain(run_id)[-1]
+    def _key(self, run_id: str, ref: str) -> tuple[str, str]:
+        """Under which a lever's first snapshot is kept: that of the first run that had one."""
+        return next(((name, ref) for name in self._family(run_id) if (name, ref) in self._first),
+                    (run_id, ref))
 
     # --- the end -----------------------------------------------------------------------------
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from functools import cache
 
 from ccfailover.errors import StoreError, UsageError
+from ccfailover.model.health import State
 from ccfailover.model.plan import Mode, Plan
 from ccfailover.runbooks import recipe
 from ccfailover.runbooks.plan import Circumstances, Request, make_plan
 from ccfailover.runbooks.run import Run
 from ccfailover.runbooks.step import Step
+from ccfailover.runbooks.takeover import pre_empting
 from ccfailover.simulation.clock_sim import Chance, Flow
 from ccfailover.simulation.engine_sim import Carrier, Office, StepKinds
 from ccfailover.simulation.faults_sim import FaultPlan, Strike
@@ -51,7 +53,7 @@ class Operator:
         """One thing after the other, until nothing is open and everybody is served."""
         self._launch_start(None)
         while True:
-            yield self.chance.between(2, 60) if not self.faults.calm else 5.0
+            yield self._rest()
             leases = self.office.store.leases()
             alive = {lease.run for lease in leases if lease.holder
                      and lease.expires_at > self.office.runtime.now()}
@@ -68,15 +70,31 @@ class Operator:
                     return
                 self.calm_actions += 1
                 self._with_purpose(runs)
-            elif runs:
+            elif runs and not self._pre_empts(runs):
                 self._at_random(self.chance.choice(runs), busy)
-            elif self.chance.often(0.5):
+            elif runs or self.chance.often(0.5):
                 self._launch_start(None)
+
+    def _rest(self) -> float:
+        """Somebody whose home has just failed does not wait for long."""
+        if self.faults.calm:
+            return 5.0
+        hurried = 0 < self.office.scheduler.seconds < self.office.world.falls_at + 40
+        return self.chance.between(2, 10 if hurried else 60)
+
+    def _pre_empts(self, runs: list[Run]) -> bool:
+        """Whether somebody starts a run although some are open: another overflow before home
+        falls, the failover after."""
+        world = self.office.world
+        if world.falls_at < 0 or any(run.plan.runbook != "overflow" for run in runs):
+            return False
+        fallen = world.told(HOME) is State.DOWN
+        return self.chance.often(0.7 if fallen else 0.3 if len(runs) < 2 else 0.0)
 
     def _at_random(self, run: Run, busy: list[Run]) -> None:
         if run in busy:
             verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 1.0),
-                                         ("supersede", 2.0)))
+                                         ("supersede", 2.0), ("steal", 1.5)))
         else:
             verb = self.chance.weighted((("look", 2.0), ("resume", 6.0),
                                          ("rollback", 8.0 if run.plan.supersedes else 2.0),
@@ -119,21 +137,25 @@ class Operator:
         carrier = Carrier(self.office, plan.runbook)
         self.office.note(f"OPERATOR starts {plan.runbook} {plan.hash} → {carrier}"
                          + (f" superseding {supersedes}" if supersedes else ""))
-        carrier.launch(carrier.start(plan))
+        carrier.launch(carrier.start(plan, lambda: self.plan(supersedes)))
 
     def plan(self, supersedes: str | None) -> Plan | None:
         """From a look at the world now; None when nothing is to be done."""
         world = self.office.world
         runbook, subject = world.kind, HOME
+        if self.office.scheduler.seconds < world.falls_at:
+            runbook = "overflow"
         if world.told(HOME) is not world.told("nobody") and world.told(HOME).value == "healthy" \
                 and runbook == "full_failover":
             runbook = "failback"
         fallen = self.satisfied()
         if fallen and self.faults.calm:
             runbook, subject = "full_failover", fallen.partition(" is at ")[2].split(",")[0]
-        percent = 40 if runbook == "overflow" else None
-        request = Request(runbook, "loan_calls" if runbook == "overflow" else subject,
-                          "simulated", Mode.REAL, percent=percent, supersedes=supersedes)
+        percent = None
+        if runbook == "overflow":
+            percent, subject = 40, self._crowded()
+        request = Request(runbook, subject, "simulated", Mode.REAL, percent=percent,
+                          supersedes=supersedes)
         found = (recipe.load(runbook, world.policy.runbooks)
                  if runbook in world.policy.runbooks else _builtin(runbook))
         try:
@@ -142,8 +164,19 @@ class Operator:
                                  world=world.picture(self.office.runtime.now()),
                                  capabilities=self.office.levers.capabilities,
                                  is_open=lambda site, at: True, is_blocked=world.is_blocked))
+            plan = pre_empting(plan, self.office.store, self.office.load)
         except (UsageError, StoreError):
             return None
         acts = plan.shares_before != plan.shares_after and plan.branches
         return plan if acts or supersedes else None
+
+    def _crowded(self) -> str:
+        """Whose work overflows: the calls', or before home falls that of a queue that still has
+        all of it there."""
+        world = self.office.world
+        if world.falls_at < 0:
+            return "loan_calls"
+        whole = [name for name, lever in sorted(world.levers.items())
+                 if world.platform.shares(lever.ref).of(HOME) == 100]
+        return self.chance.choice(whole or sorted(world.levers))
 

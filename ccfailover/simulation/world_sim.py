@@ -58,15 +58,21 @@ class Truth:
 
 
 class SimWorld:
-    """`kind` says what the people in it set out to do: failover, switchover or overflow."""
+    """`kind` says what the people in it set out to do: failover, switchover or overflow.
+
+    `falls_at`: when a home that fails does so, seconds. Before 0 it has; later, it has overflowed
+    when it does.
+    """
 
     def __init__(self, scheduler: Scheduler, platform: FaultyPlatform, chance: Chance) -> None:
         self.scheduler, self.platform = scheduler, platform
         self.truth = Truth()
         self._unspent = 0.0
-        self.kind = chance.weighted((("full_failover", 7.0), ("switchover", 2.0),
-                                     ("overflow", 1.0)))
+        self.kind, later = chance.weighted((
+            (("full_failover", False), 7.0), (("switchover", False), 2.0),
+            (("overflow", False), 1.0), (("full_failover", True), 2.0)))
         self.calm_at = chance.between(60, 400)
+        self.falls_at = chance.between(0.5, chance.choice([8.0, 20.0])) if later else -30.0
         backups = ["acme", "beta", "branch"][:1 + chance.below(3)]
         self.changes = self._fates(chance, backups)
         self.blocked = self._window(chance)
@@ -91,9 +97,11 @@ class SimWorld:
         once it is calm, so that whoever acts then is not racing."""
         changes = {name: [Change(-3600, True, State.HEALTHY)] for name in (HOME, *backups)}
         if self.kind == "full_failover":
-            changes[HOME].append(Change(-30, False, State.DOWN))
+            fall = self.falls_at
+            told = fall + 8 if fall > 0 else fall
+            changes[HOME] += [Change(fall, False, State.HEALTHY), Change(told, False, State.DOWN)]
             if chance.often(0.3):
-                back = chance.between(30, self.calm_at - 10)
+                back = chance.between(max(30.0, told + 5), self.calm_at - 10)
                 changes[HOME] += [Change(back, True, State.DOWN),
                                   Change(back + 8, True, State.HEALTHY)]
         survivor = chance.choice(backups)
@@ -209,7 +217,8 @@ class SimWorld:
             consumers={HOME: LeverSpec(SWITCH, "gate_hq")} if app else {},
             eligible='item.state == "TX"' if app and chance.often(0.4) else None,
             item=ITEM if app else {}, increments=chance.choice([(100,), (50, 100), (25, 50, 100)]),
-            soak=chance.choice([0.0, 3.0, 6.0]), hold=chance.choice([5.0, 40.0]),
+            soak=chance.choice([0.0, 3.0, 6.0] if self.falls_at < 0 else [3.0, 10.0, 25.0]),
+            hold=chance.choice([5.0, 40.0]),
             max_item_bytes=2000,
             probes=tuple(ProbeSpec(f"queue.{name}.{n}.http", "http", 10.0, 2.0, 3, 2, "here",
                                    {"site": site}) for n, site in enumerate(sites))
