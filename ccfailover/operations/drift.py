@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ccfailover.health.current import current_shares
+from ccfailover.model.shares import Shares
 from ccfailover.operations.history import last_movers
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class Drift:
     def told(self) -> str:
         """What is wrong and what to do about it, for people."""
         whose = f"run {self.run} left it at" if self.run else "the journal says"
-        return (f"{self.queue} is at {in_words(self.actual)}, {whose} "
-                f"{in_words(self.expected)} ({self.todo()})")
+        return (f"{self.queue} is at {Shares(self.actual)}, {whose} "
+                f"{Shares(self.expected)} ({self.todo()})")
 
     def todo(self) -> str:
         if self.run:
@@ -154,7 +155,3 @@ def _tell(desk: Desk, drift: Drift, since: int) -> None:
         Messages(desk.policy.heading).drift(
             drift.queue, drift.told(), key=key,
             head=desk.store.head("automation")).enqueue(desk.store)
-
-
-def in_words(shares: Mapping[str, int]) -> str:
-    return " · ".join(f"{site} {share} %" for site, share in sorted(shares.items()) if share)

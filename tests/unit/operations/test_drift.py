@@ -92,12 +92,12 @@ def test_a_late_write_after_the_end_is_journaled_and_told_once(room: Room) -> No
     for _ in range(3):
         said = look(room)
         assert said.code >= 1 and len(notes(said)) == 1
-    assert "acme 40 % · hq 60 %, the journal says" in notes(said)[0]
+    assert "hq 60 % · acme 40 %, the journal says" in notes(said)[0]
     assert "ccfailover adopt loan_calls" in notes(said)[0]
     (record,) = [r for r in room.desk.store.read("automation") if r.kind == "drift.seen"]
     assert record.data == {"queue": "loan_calls", "actual": {"hq": 60, "acme": 40},
                            "expected": {"hq": 90, "acme": 10}, "run": None}
-    assert len(told(room)) == 1 and "acme 40 % · hq 60 %" in told(room)[0]
+    assert len(told(room)) == 1 and "hq 60 % · acme 40 %" in told(room)[0]
     assert status(room.desk, probe=False).next.startswith("ccfailover adopt loan_calls")
     move(room, {"hq": 90, "acme": 10})
     assert not notes(look(room)) and not notes(look(room))
@@ -153,7 +153,7 @@ def test_what_a_paused_run_left_is_watched(room: Room) -> None:
     move(room, {"hq": 100})
     said = look(room)
     (note,) = notes(said)
-    assert said.code == 2 and f"run {outcome.run.id} left it at acme 5 % · hq 95 %" in note
+    assert said.code == 2 and f"run {outcome.run.id} left it at hq 95 % · acme 5 %" in note
     assert f"ccfailover resume {outcome.run.id}" in note
     (row,) = [q for q in status(room.desk, probe=False).facts["queues"]
               if q["queue"] == "loan_calls"]
