@@ -128,9 +128,26 @@ class Leases:
                                     not_done="the lease was not renewed")
             return replace(lease, expires_at=expires)
 
-    @one_write
     def check_fence(self, lease: Lease, needs: float) -> None:
-        """Renew; then raise Fenced unless at least `needs` seconds are left."""
+        """Raise Fenced unless the lease is ours and lasts at least `needs` seconds more.
+
+        Only one that has lost a third of its time is renewed: every write of a run renews it, so
+        that a step which has just been begun needs no write more to go on.
+        """
+        left, ttl = self._left(lease)
+        if left < max(int(needs * SECOND), ttl - ttl // 3):
+            self._lengthen(lease, needs)
+
+    def _left(self, lease: Lease) -> tuple[int, int]:
+        """How long the lease lasts, and how long it is when it is new, µs; -1 when not ours."""
+        rows = self._db.query(
+            "SELECT expires_at - ccf_now(), ttl FROM run "
+            "WHERE id = :run AND fence = :fence AND ended IS NULL AND expires_at > ccf_now()",
+            {"run": lease.run, "fence": lease.fence})
+        return (int(rows[0][0]), int(rows[0][1])) if rows else (-1, 0)
+
+    @one_write
+    def _lengthen(self, lease: Lease, needs: float) -> None:
         with self._db.transaction(f"check the lease of run {lease.run}", on=_own(lease)) as tx:
             expires = require_fence(tx, lease, not_done="the next step was not begun")
             if expires - tx.now < int(needs * SECOND):

@@ -342,6 +342,24 @@ def test_check_fence_renews_and_refuses_a_step_longer_than_the_lease(
     store.check_fence(longer, 31)
 
 
+def test_a_lease_that_was_renewed_a_moment_ago_is_only_looked_at(store, plan_for, person, clock):
+    """A step that has just been begun costs no third durable write; its fence is looked at all
+    the same, and a lease that has lost a third of its time is renewed."""
+    run, lease = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
+    ends = lease.expires_at
+    clock.pass_time(9)
+    store.check_fence(lease, 20)
+    assert store.leases()[0].expires_at == ends
+    store.check_fence(lease, 25)  # more than is left: it has to be renewed
+    assert store.leases()[0].expires_at == clock.now() + 30_000_000
+    clock.pass_time(11)
+    store.check_fence(lease, 1)
+    assert store.leases()[0].expires_at == clock.now() + 30_000_000
+    store.create_run(plan_for("queue:a"), actor=person("joe", pid=8), ttl=30, supersedes=run)
+    with pytest.raises(Fenced):
+        store.check_fence(lease, 1)
+
+
 def test_a_run_is_found_by_number_beginning_or_as_the_only_open_one(
     store, plan_for, person
 ):
