@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ccfailover.errors import PolicyError, Problem
 from ccfailover.model.policy import Policy
 from ccfailover.policy import dates, stamp
+from ccfailover.policy.blocks import schemas_text
 from ccfailover.policy.build import build
 from ccfailover.policy.kinds import KindSchemas
 from ccfailover.policy.read import Document, read
@@ -34,7 +35,71 @@ def check(path: str, kinds: KindSchemas, *, now: int,
         policy = _trusted(document)
         if policy is not None:
             return policy, _sorted(dates.check(policy, document, now))
-    problems += _static(document, kinds)
+    return _judged(document, problems, kinds, now)
+
+
+def load(path: str, kinds: KindSchemas, *, now: int,
+         environ: Mapping[str, str] | None = None) -> Policy:
+    """The policy. Raises PolicyError with every problem when it cannot be used (see `check`).
+
+    With `environ`, a strict stamp spares what it vouches for: the schemas, conditions and hours.
+    Names and rules are looked at all the same.
+    """
+    document, problems = read(path)
+    if document is None:
+        raise PolicyError(problems, not_done=NOT_DONE)
+    if environ is None or problems:
+        return _or_raise(*_judged(document, problems, kinds, now))
+    known = _strict(document, kinds)
+    if known is not None and stamp.is_stamped(known, environ):
+        policy = _ruled(document, kinds)
+        if policy is not None:
+            return policy
+    return _stamped(document, kinds, now, environ)
+
+
+def load_quick(path: str, kinds: KindSchemas, *, now: int, environ: Mapping[str, str]) -> Policy:
+    """As `load`, for verbs that only look: a file that was found valid before is not seen again.
+
+    Leaves its stamps when it had to validate; see `stamp`.
+    """
+    document, problems = read(path)
+    if document is None or problems:
+        raise PolicyError(problems, not_done=NOT_DONE)
+    if stamp.is_stamped(stamp.digest(document.sha256), environ):
+        policy = _trusted(document)
+        if policy is not None:
+            return policy
+    return _stamped(document, kinds, now, environ)
+
+
+def _stamped(document: Document, kinds: KindSchemas, now: int,
+             environ: Mapping[str, str]) -> Policy:
+    """Validate in full, and leave both stamps for the next time. Raises PolicyError."""
+    before = _strict(document, kinds)
+    policy = _or_raise(*_judged(document, [], kinds, now))
+    stamp.put(stamp.digest(document.sha256), environ)
+    # What was upgraded while we looked must be looked at again.
+    if before is not None and before == _strict(document, kinds):
+        stamp.put(before, environ)
+    return policy
+
+
+def _strict(document: Document, kinds: KindSchemas) -> str | None:
+    schemas = schemas_text(document.data, kinds)
+    return None if schemas is None else stamp.strict(document.sha256, schemas)
+
+
+def _or_raise(policy: Policy | None, problems: list[Problem]) -> Policy:
+    if policy is None:
+        raise PolicyError(problems, not_done=NOT_DONE)
+    return policy
+
+
+def _judged(document: Document, problems: list[Problem], kinds: KindSchemas,
+            now: int) -> tuple[Policy | None, list[Problem]]:
+    """Everything that can be said of what was read, beside what reading it said."""
+    problems = [*problems, *_static(document, kinds)]
     if any(problem.is_error for problem in problems):
         return None, _sorted(problems)
     from ccfailover.policy import rules
@@ -46,32 +111,16 @@ def check(path: str, kinds: KindSchemas, *, now: int,
     return (None if broken else policy), _sorted(problems)
 
 
-def load(path: str, kinds: KindSchemas, *, now: int, validate: bool = True) -> Policy:
-    """The policy. Raises PolicyError with every problem when it cannot be used (see `check`)."""
-    policy, problems = check(path, kinds, now=now, validate=validate)
-    if policy is None:
-        raise PolicyError(problems, not_done=NOT_DONE)
+def _ruled(document: Document, kinds: KindSchemas) -> Policy | None:
+    """With names and rules checked, which need no library. None when one of them is broken."""
+    from ccfailover.policy import references, rules
+
+    if any(problem.is_error for problem in references.check(document)):
+        return None
+    policy = _trusted(document)
+    if policy is None or any(one.is_error for one in rules.check(policy, document, kinds)):
+        return None
     return policy
-
-
-def load_quick(path: str, kinds: KindSchemas, *, now: int, environ: Mapping[str, str]) -> Policy:
-    """As `load`, for verbs that only look: a file that was found valid before is not seen again.
-
-    Leaves a stamp when it had to validate; see `stamp`.
-    """
-    document, problems = read(path)
-    if document is not None and not problems:
-        known = stamp.digest(document.sha256)
-        if stamp.is_stamped(known, environ):
-            policy = _trusted(document)
-            if policy is not None:
-                return policy
-        policy = load(path, kinds, now=now)
-        # The file may have changed between the two readings.
-        if policy.sha256 == document.sha256:
-            stamp.put(known, environ)
-        return policy
-    raise PolicyError(problems, not_done=NOT_DONE)
 
 
 def _trusted(document: Document) -> Policy | None:

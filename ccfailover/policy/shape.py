@@ -7,12 +7,13 @@ stands. A value that should have been a reference to a secret is never repeated.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ccfailover.errors import Problem
+from ccfailover.policy.blocks import blocks, levers, probes, steps
 from ccfailover.policy.kinds import KindSchemas, Schema
 from ccfailover.policy.places import Mark, Path
 from ccfailover.policy.read import Document
@@ -34,7 +35,8 @@ TYPES = {"string": "text", "integer": "a whole number", "number": "a number",
 
 def schema_text() -> str:
     """The JSON Schema of a policy, as shipped and as `policy schema` prints it."""
-    return (resources.files("ccfailover.policy") / "schema.json").read_text(encoding="utf-8")
+    with open(os.path.join(os.path.dirname(__file__), "schema.json"), encoding="utf-8") as file:
+        return file.read()
 
 
 class Shape:
@@ -49,15 +51,15 @@ class Shape:
     def check(self) -> list[Problem]:
         data = self._document.data
         self._validate(data, json.loads(schema_text()), ())
-        for name, block in _blocks(data, "providers"):
+        for name, block in blocks(data, "providers"):
             self._provider(block, ("providers", name))
-        for path, probe in self._probes(data):
+        for path, probe in probes(data):
             common = (*PROBE_COMMON, "site") if path[0] == "queues" else PROBE_COMMON
             self._kind(probe, path, self._kinds.probe_kinds(), self._kinds.probe_schema,
                        common, "probe")
         for path, lever in levers(data):
             self._lever(lever, path, data)
-        for path, step, params in _steps(data):
+        for path, step, params in steps(data):
             self._step(path, step, params)
         return self.problems
 
@@ -80,7 +82,7 @@ class Shape:
         self._validate(own, _closed(schema), path, f"a {kind} {noun}", common)
 
     def _lever(self, lever: Mapping[str, Any], path: Path, data: Mapping[str, Any]) -> None:
-        kind = next((block.get("kind") for name, block in _blocks(data, "providers")
+        kind = next((block.get("kind") for name, block in blocks(data, "providers")
                      if name == lever.get("provider")), None)
         if not isinstance(kind, str) or kind not in self._kinds.provider_kinds():
             return
@@ -99,14 +101,6 @@ class Shape:
         else:
             self._validate(params if params is not None else {},
                            _closed(self._kinds.step_schema(kind)), path, f"step {kind}")
-
-    def _probes(self, data: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-        for noun in ("sites", "dependencies", "queues"):
-            for name, block in _blocks(data, noun):
-                rows = block.get("probes")
-                for index, probe in enumerate(rows if isinstance(rows, list) else ()):
-                    if isinstance(probe, dict):
-                        yield (noun, name, "probes", index), probe
 
     def _validate(self, value: Any, schema: Schema, path: Path, what: str = "",
                   common: Sequence[str] = ()) -> None:
@@ -231,39 +225,6 @@ def _closed(schema: Schema) -> Schema:
     if any(word in schema for word in says):
         return schema
     return {"type": "object", **schema, "additionalProperties": False}
-
-
-def _blocks(data: Mapping[str, Any], noun: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    found = data.get(noun)
-    for name, block in (found.items() if isinstance(found, dict) else ()):
-        if isinstance(block, dict):
-            yield name, block
-
-
-def levers(data: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every route, intake, backlog and consumers entry of every queue, with its path."""
-    for name, queue in _blocks(data, "queues"):
-        for use in ("route", "intake"):
-            if isinstance(queue.get(use), dict):
-                yield ("queues", name, use), queue[use]
-        for use in ("backlog", "consumers"):
-            entries = queue.get(use)
-            for site, lever in (entries.items() if isinstance(entries, dict) else ()):
-                if isinstance(lever, dict):
-                    yield ("queues", name, use, site), lever
-
-
-def _steps(data: Mapping[str, Any]) -> Iterator[tuple[Path, str, object]]:
-    for name, runbook in _blocks(data, "runbooks"):
-        for part in ("before", "branch", "after"):
-            rows = runbook.get(part)
-            for index, row in enumerate(rows if isinstance(rows, list) else ()):
-                path: Path = ("runbooks", name, part, index)
-                if isinstance(row, str):
-                    yield path, row, None
-                elif isinstance(row, dict) and len(row) == 1:
-                    (kind, params), = row.items()
-                    yield (*path, kind), kind, params
 
 
 @cache

@@ -1,7 +1,8 @@
-"""Remembers that exactly this policy was valid, so that `status` and `check` need not see again.
+"""Remembers that exactly this policy was valid, so that it need not be held to its schema again.
 
 A stamp is an empty file named by a hash in a folder that only its owner can use. Whatever goes
-wrong with it means "not stamped", never an error: the policy is then validated.
+wrong with it means "not stamped", never an error: the policy is then validated. There are two:
+`digest` lets verbs that only look pass, `strict` those that act (docs/adr/0010).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -18,6 +20,10 @@ KEEP = 64
 """Stamps kept; the oldest go first."""
 
 
+JUDGES = ("jsonschema", "cel_expr_python", "opening_hours_py", "PyYAML")
+"""Distributions whose word a stamp repeats: without knowing their versions there is none."""
+
+
 def digest(policy_sha256: str, *, extra: str = "") -> str:
     """Over policy, schema and version; `extra` is for whatever else validity hangs on."""
     # importlib.resources would cost `status` 8 ms.
@@ -25,6 +31,47 @@ def digest(policy_sha256: str, *, extra: str = "") -> str:
         shape = hashlib.sha256(schema.read()).hexdigest()
     parts = (policy_sha256, shape, __version__, extra)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def strict(policy_sha256: str, schemas: str) -> str | None:
+    """Over all that could make a second validation come out otherwise; `schemas` are the kinds'.
+
+    Beside `digest`: the schemas of the kinds that the policy names, the code that validates, every
+    distribution that is installed, and Python. None where one of these cannot be told.
+    """
+    code, installed = _code(), _installed()
+    if code is None or installed is None:
+        return None
+    extra = "\n".join(("strict", sys.version, code, installed, schemas))
+    return digest(policy_sha256, extra=extra)
+
+
+def _code() -> str | None:
+    """Size and time of every file of this package: enough to see an edit or an upgrade."""
+    try:
+        with os.scandir(os.path.dirname(__file__)) as entries:
+            files = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
+    except OSError:
+        return None
+    return "\n".join(sorted(f"{name} {at.st_size} {at.st_mtime_ns}" for name, at in files))
+
+
+def _installed() -> str | None:
+    """The names of all distributions' metadata, which hold their versions.
+
+    `importlib.metadata` says the same and costs a start as much as reading the policy does.
+    """
+    found: set[str] = set()
+    for place in sys.path:
+        try:
+            found.update(name for name in os.listdir(place or ".")
+                         if name.endswith((".dist-info", ".egg-info")))
+        except OSError:
+            continue  # a place that is no folder holds no metadata that could be read here
+    names = {name.partition("-")[0].lower() for name in found}
+    if not all(judge.lower() in names for judge in JUDGES):
+        return None
+    return "\n".join(sorted(found))
 
 
 def folder(environ: Mapping[str, str]) -> str | None:
@@ -44,7 +91,8 @@ def is_stamped(stamp: str, environ: Mapping[str, str]) -> bool:
         found = os.lstat(os.path.join(place, stamp))
     except (OSError, ValueError):
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
+    return (stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
+            and stat.S_IMODE(found.st_mode) == 0o600)
 
 
 def put(stamp: str, environ: Mapping[str, str]) -> bool:

@@ -36,8 +36,8 @@ def assemble(option: str | None, *, environ: Mapping[str, str] = os.environ,
              levers: Callable[[Levers], Levers] | None = None) -> Desk:
     """The desk for the policy that `option`, or the environment, names.
 
-    `validate` False lets a policy whose stamp says "valid" pass without its schema (status and
-    check). `store` and `levers` wrap what was built: tests put their faults there.
+    `validate` False is for verbs that only look: a stamp then spares names and rules, too.
+    `store` and `levers` wrap what was built: tests put their faults there.
     """
     clock = runtime or SystemRuntime()
     policy = read_policy(option, environ=environ, now=clock.now(), validate=validate)
@@ -68,7 +68,7 @@ def read_policy(option: str | None, *, environ: Mapping[str, str], now: int,
     """Find and load. Raises UsageError when there is none, PolicyError with every problem."""
     path = find_policy(option, environ)
     if validate:
-        policy = policy_load.load(path, Schemas(), now=now)
+        policy = policy_load.load(path, Schemas(), now=now, environ=environ)
     else:
         policy = policy_load.load_quick(path, Schemas(), now=now, environ=environ)
     return with_item_settings(policy)

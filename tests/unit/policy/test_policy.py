@@ -210,15 +210,16 @@ def test_a_stamp_spares_the_second_validation(tmp_path, right, kinds, now):
     path.write_text(right)
     known = stamp.digest(load_quick(str(path), kinds, now=now, environ=environ).sha256)
     assert stamp.is_stamped(known, environ)
+    left = sorted((tmp_path / "cache/ccfailover/valid").iterdir())
     assert oct((tmp_path / "cache/ccfailover/valid").stat().st_mode)[-3:] == "700"
     assert load_quick(str(path), None, now=now, environ=environ).name == "lender"
     path.write_text(right.replace("home: hq", "home: hw"))
     with pytest.raises(PolicyError, match="problem"):
         load_quick(str(path), kinds, now=now, environ=environ)
-    assert len(list((tmp_path / "cache/ccfailover/valid").iterdir())) == 1
+    assert sorted((tmp_path / "cache/ccfailover/valid").iterdir()) == left
 
 
-@pytest.mark.parametrize("fault", ["open", "file", "link", "nowhere", "no_home"])
+@pytest.mark.parametrize("fault", ["open", "file", "link", "mode", "nowhere", "no_home"])
 def test_a_stamp_that_others_could_forge_is_none(fault, tmp_path, right, kinds, now):
     """A folder that is not ours alone means "not stamped", never an error."""
     cache = tmp_path / "cache"
@@ -238,6 +239,8 @@ def test_a_stamp_that_others_could_forge_is_none(fault, tmp_path, right, kinds, 
             (place / known).unlink()
             place.rmdir()
             place.write_text("")
+        elif fault == "mode":
+            (place / known).chmod(0o640)
         else:
             place.rename(tmp_path / "other")
             place.symlink_to(tmp_path / "other")
