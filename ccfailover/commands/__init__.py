@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -106,10 +107,15 @@ def cli(policy: str | None) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run and exit. Every error is told in its own lines, or as JSON; none as a traceback."""
+    # A start allocates much and frees little: collecting as often as Python does by itself, and
+    # once more at the end, costs a run a tenth of its time.
+    gc.set_threshold(50_000, 20, 20)
     words = sys.argv[1:] if args is None else args
     sys.stdout = Steady(sys.stdout)
     sys.stderr = Steady(sys.stderr)
-    sys.exit(run(words))
+    code = run(words)
+    gc.freeze()
+    sys.exit(code)
 
 
 class Steady:

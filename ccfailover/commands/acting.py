@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,6 @@ import click
 
 from ccfailover.commands.common import (
     at_terminal,
-    console,
     desk_for,
     print_json,
     shares_text,
@@ -103,14 +102,14 @@ def _nothing(desk: Desk, prepared: Prepared, *, as_json: bool) -> int:
 
 
 def _made(desk: Desk, wanted: str) -> Plan:
-    path = Path(wanted)
-    if not path.is_file():
+    if not os.path.isfile(wanted):
         return preparing.saved_plan(desk, wanted)
-    if path.stat().st_size > 4_000_000:
+    if os.path.getsize(wanted) > 4_000_000:
         raise UsageError(f"{wanted} is too large for a plan", not_done="nothing was moved",
                          hint="ccfailover plan … --out FILE")
     try:
-        data = json.loads(path.read_text())
+        with open(wanted, encoding="utf-8") as file:
+            data = json.load(file)
         plan = Plan.from_json(data["plan"])
         said = data["hash"]
     except (ValueError, KeyError, TypeError):
@@ -180,7 +179,7 @@ def show_plan(desk: Desk, prepared: Prepared) -> None:
 @contextmanager
 def ticking(as_json: bool) -> Iterator[Ticker]:
     """Progress on stderr; a live line at a terminal, plain lines without one."""
-    ticker = Ticker(console(err=True), quiet=as_json)
+    ticker = Ticker(quiet=as_json)
     try:
         yield ticker
     finally:

@@ -122,7 +122,14 @@ _STYLES = {"✗": "bold red", "!": "yellow", "?": "yellow", "✓": "green"}
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A rich table on stdout; text in it is never taken for markup."""
+    """A table on stdout; text in it is never taken for markup.
+
+    At a terminal rich draws it, folded to the width and with colour. What a file, a pipe or cron
+    gets has every row on one line, and is not worth the start of rich.
+    """
+    if not sys.stdout.isatty():
+        click.echo("\n".join(plain_table(title, columns, rows)))
+        return
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -133,3 +140,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         shown.add_row(*(Text(cell, style=_STYLES.get(cell[:1], "")) for cell in row))
     console().print(shown)
+
+
+def plain_table(title: str, columns: Sequence[str],
+                rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of the same table without colour, each row on one line however long it gets."""
+    told = [[" ".join(cell.splitlines()) for cell in row] for row in (columns, *rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*told, strict=True)]
+    lines = [" " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+             for row in told]
+    rule = " " + "─" * (sum(widths) + 3 * (len(widths) - 1))
+    return [title, lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), ""]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
-from ccfailover.model.journal import Record
+import click
+
+from ccfailover.commands.common import console
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.status import Status
+
+    from ccfailover.model.journal import Record
 
 _MARKS = {
     "step.succeeded": ("✓ done", "green"), "step.failed": ("✗ FAILED", "red"),
@@ -22,11 +26,11 @@ _MARKS = {
 
 
 class Ticker:
-    """A `drive.Watcher`; called from several branch threads."""
+    """A `drive.Watcher`; called from several branch threads. Rich is for terminals only."""
 
-    def __init__(self, console: Console, *, quiet: bool) -> None:
-        self._console = console
+    def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
+        self._console = console(err=True) if not quiet and sys.stderr.isatty() else None
         self._lock = threading.Lock()
         self._status: Status | None = None
 
@@ -34,16 +38,19 @@ class Ticker:
         mark = _MARKS.get(record.kind)
         if self._quiet or mark is None:
             return
-        from rich.text import Text
-
         name = record.data.get("step") or record.data.get("branch") or ""
         said = record.data.get("detail") or record.data.get("reason") or "; ".join(
             str(finding["sentence"]) for finding in record.data.get("guards", ()))
         with self._lock:
+            if self._console is None:
+                click.echo(f"{mark[0]:16}{name}  {said}", err=True)
+                return
+            from rich.text import Text
+
             self._console.print(Text.assemble((f"{mark[0]:16}", mark[1]), f"{name}  {said}"))
 
     def progress(self, step: str, done: int, total: int | None, note: str) -> None:
-        if self._quiet or not self._console.is_terminal:
+        if self._console is None:
             return
         text = f"{step}: {done}" + (f" of {total}" if total is not None else "") + f"  {note}"
         with self._lock:

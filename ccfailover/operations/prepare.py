@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from decimal import Decimal
 
 from ccfailover.errors import Refused, UsageError
+from ccfailover.frozen import dataclass
 from ccfailover.model.health import World
 from ccfailover.model.plan import Mode, Plan
 from ccfailover.operations.desk import Desk
@@ -59,11 +61,14 @@ def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prep
                                                  desk.runtime.now()))
     if request.supersedes is not None:
         request = replace(request, supersedes=desk.store.find_run(request.supersedes))
-    seen = world or look(desk)
+    seen, guards = world or look(desk), desk.policy.guards
     found = recipe.load(request.runbook, desk.policy.runbooks)
     plan = make_plan(desk.policy, request, found, desk.kinds, Circumstances(
         world=seen, capabilities=desk.kinds.capabilities, is_open=desk.is_open,
-        is_blocked=desk.is_blocked, last_moves=last_moves(desk), spent_today=spent_today(desk),
+        is_blocked=desk.is_blocked,
+        # What no guard asks for is not worth reading every run of the day.
+        last_moves=last_moves(desk) if guards.flap_block else {},
+        spent_today=spent_today(desk) if guards.daily_cost is not None else Decimal(0),
     ))
     plan = pre_empting(plan, desk.store, lambda run: folded(desk, run))
     return Prepared(request, plan, seen, refusal(plan))

@@ -215,12 +215,25 @@ class Patience:
     def call(self, fn: Callable[[], T], *, again: Callable[[Unavailable], bool]) -> T:
         """`fn()`, repeated while it raises an Unavailable that `again` accepts; then the last
         error is raised as it is."""
+        begun = self._runtime.monotonic()
+        try:
+            return fn()
+        except Unavailable as error:
+            if self._attempts < 2 or not again(error):
+                raise
+            first: Unavailable | None = error
+        # Imported once something has failed: the library costs a start 8 ms.
         from tenacity import Retrying as Loop
         from tenacity import retry_if_exception, stop_after_attempt
 
-        begun = self._runtime.monotonic()
-
         often = stop_after_attempt(self._attempts)
+
+        def attempt() -> T:
+            nonlocal first
+            failed, first = first, None
+            if failed is not None:
+                raise failed  # the first call's, which is counted but not made again
+            return fn()
 
         def enough(state: RetryCallState) -> bool:
             spent = self._runtime.monotonic() - begun
@@ -231,7 +244,7 @@ class Patience:
             stop=enough,
             wait=self._wait, sleep=self._runtime.sleep, reraise=True,
         )
-        return loop(fn)
+        return loop(attempt)
 
     def until_done(self, fn: Callable[[], bool]) -> None:
         """`fn()` until it says that nothing is left, within the same bounds."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
 
-from ccfailover.errors import UsageError
+from ccfailover.errors import CcfError, UsageError
+from ccfailover.frozen import dataclass
 from ccfailover.model.plan import Json
 
 BUILTIN = ("full_failover", "overflow", "switchover", "failback")
@@ -40,10 +40,12 @@ def load(name: str, overrides: Mapping[str, Mapping[str, object]]) -> Recipe:
         known = ", ".join(sorted({*BUILTIN, *overrides}))
         raise UsageError(f"there is no runbook {name!r}", not_done="nothing was planned",
                          hint=f"one of: {known}")
-    import yaml  # only where a run is planned
+    from ccfailover.policy.read import read  # of the policy's own reading, and as quick
 
-    text = (resources.files("ccfailover.runbooks") / "builtin" / f"{name}.yaml").read_text()
-    return parse(name, yaml.safe_load(text))
+    document, problems = read(os.path.join(os.path.dirname(__file__), "builtin", f"{name}.yaml"))
+    if document is None:
+        raise CcfError(f"the built-in runbook {name} cannot be read: {problems[0].message}")
+    return parse(name, document.data)
 
 
 def parse(name: str, data: Mapping[str, object]) -> Recipe:

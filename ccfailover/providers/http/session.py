@@ -12,6 +12,7 @@ from ccfailover.providers import Resolve
 from ccfailover.providers.curl import Client, Origin, Reply, check_status, origin
 from ccfailover.providers.documents import parse
 from ccfailover.providers.http.settings import Call
+from ccfailover.providers.http.template import render
 from ccfailover.providers.params import is_reference, mapping, seconds, text
 from ccfailover.runtime import Runtime
 
@@ -86,16 +87,11 @@ class Session:
     ) -> bytes:
         if call.body is None:
             return json.dumps(default, sort_keys=True).encode()
-        import jinja2
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
         try:
-            body = environment.from_string(call.body).render(values).encode()
-        except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError,
-                AttributeError) as error:
+            body = render(call.body, values)
+        except ValueError as error:
             raise Rejected(
-                f"the body template fails: {type(error).__name__}", provider=self.name,
+                f"the body template fails: {error}", provider=self.name,
                 where=where, not_done=not_done,
                 hint="it gets shares, ref, key and version (a gate: open, ref, key)",
             ) from None

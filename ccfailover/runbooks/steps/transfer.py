@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ccfailover.errors import ProviderError, Refused, Rejected, Unavailable
 from ccfailover.model.health import State
@@ -13,9 +13,11 @@ from ccfailover.model.policy import LeverSpec, Queue, Site
 from ccfailover.model.shares import Shares
 from ccfailover.providers import Backlog
 from ccfailover.runbooks.step import Binding, Move, Observed, Step, StepContext, Truth
-from ccfailover.transfer.eligibility import CelEligibility, Eligibility, Everything
-from ccfailover.transfer.mover import Mover, MoveResult
-from ccfailover.transfer.stranded import ClearResult, clear_stranded, stranded_rows
+
+if TYPE_CHECKING:  # most queues have no backlog, and every plan binds this step
+    from ccfailover.transfer.eligibility import Eligibility
+    from ccfailover.transfer.mover import Mover, MoveResult
+    from ccfailover.transfer.stranded import ClearResult
 
 DEADLINE = 4 * 3600.0
 """Seconds for one transfer; it reports progress and can be stopped at any batch."""
@@ -174,6 +176,8 @@ class Transfer(Step):
             source = self._backlog("source")
             # One call, long enough to outlive a dead process's claims: a second one would look
             # at home's own items again. It checks the fence before every batch.
+            from ccfailover.transfer.stranded import clear_stranded
+
             deadline += source.claim_seconds
             self._cleared = clear_stranded(
                 self.ctx.store, source, self._queue,
@@ -238,6 +242,8 @@ class Transfer(Step):
 
     def _make(self, source: str, target: str, move: tuple[str, str], eligibility: Eligibility,
               limit: int | None) -> Mover:
+        from ccfailover.transfer.mover import Mover
+
         params, ctx, (run, step) = self.spec.params, self.ctx, move
         rate = params.get("rate")
         return Mover(
@@ -261,6 +267,8 @@ class Transfer(Step):
 
     def _eligibility(self) -> Eligibility:
         """What comes home needs no leave; what goes out needs the lender's."""
+        from ccfailover.transfer.eligibility import CelEligibility, Everything
+
         target = str(self.spec.params["target"])
         if target == self._queue.home:
             return Everything()
@@ -306,6 +314,8 @@ class Transfer(Step):
             "duplicates_collapsed": result.duplicates_collapsed})
 
     def _clear_holds(self) -> Observed:
+        from ccfailover.transfer.stranded import stranded_rows
+
         site = str(self.spec.params["source"])
         left = stranded_rows(self.ctx.store, self._queue.name, site)
         if not left:
