@@ -30,7 +30,7 @@ check: setup-dev ## Lint, types, import contracts, documents
 
 bench: setup-dev setup-bench ## Measure beside other tools, 2 minutes; writes benchmarks/RESULTS.md
 	@status=0; \
-	for part in startup poll move step plan; do \
+	for part in startup poll move step run plan; do \
 	  echo; .venv/bin/python benchmarks/$$part.py --write || status=1; \
 	done; exit $$status
 

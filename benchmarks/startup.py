@@ -88,13 +88,15 @@ triggers:
 
 @dataclass(frozen=True)
 class Command:
-    """`bar`: at most so many times the bare process. `good`: exit codes that mean it worked."""
+    """`bar`: at most so many times the bare process. `good`: exit codes that mean it worked.
+    `terminal`: its stdout is one, and not nowhere."""
 
     label: str
     argv: Sequence[str]
     bar: float | None = None
     ours: bool = True
     good: Collection[int] = (0,)
+    terminal: bool = False
 
 
 @dataclass
@@ -164,11 +166,12 @@ def world(place: Path) -> Iterator[dict[str, str]]:
 
 def run_once(command: Command, env: Mapping[str, str]) -> tuple[float, float, str | None]:
     """Wall and CPU seconds of one process, and why it does not count, if so."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, (terminal() if command.terminal else
+                                            contextlib.nullcontext(subprocess.DEVNULL)) as out:
         began = time.perf_counter()
         process = subprocess.Popen(
             command.argv, env=dict(env), cwd=env["HOME"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
+            stdin=subprocess.DEVNULL, stdout=out, stderr=said,
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
@@ -178,6 +181,26 @@ def run_once(command: Command, env: Mapping[str, str]) -> tuple[float, float, st
         said.seek(0)
         tail = said.read().decode(errors="replace").strip().splitlines()[-1:] or [""]
         return wall, 0.0, f"exit {process.returncode}: {tail[0][:120]}"
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[int]:
+    """Somebody who looks on: what is written is read, so that nobody waits to write."""
+    ours, theirs = os.openpty()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # how a terminal says that its other end is closed
+            while os.read(ours, 65_536):
+                continue
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        reader.join(10)
+        os.close(ours)
 
 
 def answer(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
@@ -269,9 +292,11 @@ def table(timings: Sequence[Timing], rounds: int, where: str) -> str:
 def versions(timings: Sequence[Timing]) -> str:
     """Which peers were measured, from their own environment's metadata."""
     peers = [timing.command for timing in timings if not timing.command.ours]
-    if not peers:
-        return "no peers"
-    python = Path(peers[0].argv[0]).with_name("python")
+    return peer_versions() if peers else "no peers"
+
+
+def peer_versions() -> str:
+    python = ROOT / ".venv-bench" / "bin" / "python"
     script = ("from importlib.metadata import version; "
               "print(*(n + ' ' + version(n) for n in "
               "('chaostoolkit', 'patroni', 'ansible-core')), sep=', ')")
@@ -288,7 +313,8 @@ def commands(ours: Path, peers: Path | None) -> list[Command]:
         Command("python -c 'import click'", [str(ours / "python"), "-c", "import click"]),
         Command("ccfailover --help", [program, "--help"], bar=1.5),
         Command("ccfailover status --json", [program, "status", "--json"], bar=3.0),
-        Command("ccfailover status", [program, "status"], bar=4.5),
+        Command("ccfailover status, into a pipe", [program, "status"], bar=3.0),
+        Command("ccfailover status, at a terminal", [program, "status"], bar=4.5, terminal=True),
         # 0, 1 and 2 are verdicts; 3 would mean that it could not look.
         Command("ccfailover check", [program, "check"], good=(0, 1, 2)),
     ]
