@@ -76,6 +76,7 @@ ACT = (CHECK | RUNS) - {
     "runbooks.step", "runbooks.steps", "runbooks.steps.confirm",
     "runbooks.steps.hold_consumers", "runbooks.steps.notify", "runbooks.steps.redirect_intake",
     "runbooks.steps.shift_route", "runbooks.steps.transfer", "runbooks.steps.verify",
+    "runbooks.takeover",
 }
 """Of a whole failover or switchover under a policy that names only `http` and has no backlogs."""
 

@@ -355,7 +355,7 @@ def test_a_lease_that_was_renewed_a_moment_ago_is_only_looked_at(store, plan_for
     clock.pass_time(11)
     store.check_fence(lease, 1)
     assert store.leases()[0].expires_at == clock.now() + 30_000_000
-    store.create_run(plan_for("queue:a"), actor=person("joe", pid=8), ttl=30, supersedes=run)
+    store.create_run(plan_for("queue:a"), actor=person("joe", pid=8), ttl=30, supersedes=(run,))
     with pytest.raises(Fenced):
         store.check_fence(lease, 1)
 
