@@ -119,7 +119,7 @@ def interleaved(listed: Sequence[startup.Command], env: Mapping[str, str], round
         shift = turn % len(listed)
         for command in [*listed[shift:], *listed[:shift]]:
             mine = taken[command.label]
-            if mine.failure or (command.label == ANSIBLE and turn % EVERY):
+            if mine.failure or (command.label == ANSIBLE and (turn - startup.WARM_UP) % EVERY):
                 continue
             startup.Switch.shares.clear()  # so that there is something to move
             began = time.time_ns() // 1000
@@ -128,7 +128,7 @@ def interleaved(listed: Sequence[startup.Command], env: Mapping[str, str], round
             except OSError as error:
                 mine.failure = f"{error.strerror}: {command.argv[0]}"
                 continue
-            if turn < startup.WARM_UP and command.label != ANSIBLE:
+            if turn < startup.WARM_UP:
                 continue
             mine.wall[turn], mine.cpu[turn] = wall, cpu
             if command.label == OURS and mine.failure is None:
