@@ -21,6 +21,8 @@ _RUN_EVENTS = {
     "started": ("has started", "ccfailover runs watch {run}"),
     "resumed": ("goes on", "ccfailover runs watch {run}"),
     "approval_wanted": ("waits for an approval", "ccfailover approve {run}"),
+    "approval_given": ("was approved", "ccfailover runs show {run}"),
+    "approval_declined": ("was declined", "ccfailover runs show {run}"),
     "paused": ("is paused and needs a person", "ccfailover resume {run} | rollback {run}"),
     "interrupted": ("was interrupted and needs a person",
                     "ccfailover resume {run} | rollback {run}"),

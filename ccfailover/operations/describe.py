@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ccfailover.model.journal import person
 from ccfailover.runbooks.run import Run, RunState, StepRecord, StepStatus
 from ccfailover.runtime import SECOND
 
@@ -62,6 +63,9 @@ def in_words(step: StepRecord, run: Run) -> str:
 
 def next_for(run: Run, state: RunState) -> str:
     """The one command that a tired person should think about next."""
+    if waits_for_approval(run) and state in (RunState.PAUSED, RunState.RUNNING):
+        then = f", then: ccfailover resume {run.id}" if state is RunState.PAUSED else ""
+        return f"ccfailover approve {run.id}   (not by {person(run.requester)}){then}"
     match state:
         case RunState.PAUSED:
             return (f"ccfailover resume {run.id}   (or: skip {run.id} --reason …, "
@@ -80,6 +84,11 @@ def next_for(run: Run, state: RunState) -> str:
             run.plan.runbook in ("full_failover", "switchover")):
         return f"ccfailover failback {run.plan.subject} --reason …   when it is healthy again"
     return f"ccfailover report {run.id}"
+
+
+def waits_for_approval(run: Run) -> bool:
+    """Whether an approval is what the run's next step needs."""
+    return any(step.spec.kind == "approve" for step in run.problems()) and not run.rolling_back
 
 
 def runsheet(desk: Desk, plan: Plan) -> list[str]:

@@ -1,4 +1,4 @@
-"""Start a run and carry it on: start, resume, rollback, skip, abort, approve, note, stop.
+"""Start a run and carry it on: start, resume, rollback, skip, abort, note, stop.
 
 Every verb that acts takes the run's lease first and gives it back only when the run has ended;
 whatever happens in between, the journal says where it stands.
@@ -201,29 +201,6 @@ def skip(desk: Desk, prefix: str | None, *, step: str | None, reason: str) -> Ru
     desk.store.append(f"run:{run.id}", "step.skipped", {"step": chosen, "reason": reason},
                       actor=str(desk.actor), lease=lease)
     _give_back(desk, run, lease)
-    return load(desk, run.id)
-
-
-def approve(desk: Desk, prefix: str | None, *, decline: str | None = None) -> Run:
-    """Give (or decline, with a reason) the approval that a run waits for.
-
-    Bound to the plan's hash; nobody approves their own request: Raises Refused.
-    """
-    run = load(desk, prefix)
-    _must_be_open(run)
-    if not any(step.spec.kind == "approve" for step in run.steps.values()):
-        raise UsageError(f"run {run.id} waits for no approval", not_done="nothing was recorded",
-                         hint=f"ccfailover runs show {run.id}")
-    requester = run.requester.partition("@")[0]
-    if decline is None and requester == desk.actor.name:
-        raise Refused(f"{requester} asked for run {run.id} and cannot approve it",
-                      guard="approval", not_done="no approval was recorded",
-                      hint="somebody else: ccfailover approve " + run.id)
-    kind = "approval.given" if decline is None else "approval.declined"
-    data = {"plan": run.plan.hash} | ({"reason": decline} if decline is not None else {})
-    record = desk.store.append(f"run:{run.id}", kind, data, actor=str(desk.actor))
-    desk.store.enqueue(f"{run.id}/{kind}/{record.seq}", kind, f"{kind}: run {run.id}",
-                       f"by {desk.actor}\njournal head {record.seq}:{record.hash}")
     return load(desk, run.id)
 
 

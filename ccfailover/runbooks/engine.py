@@ -119,10 +119,11 @@ def _read_again(branch: Branch, steps: dict[str, StepRecord]) -> Engine[None]:
     """On a resume: what was done may have been undone since, or never have been so.
 
     A switch can lie when it is read back, and another process's late write can land after ours.
-    Only the last step of each lever counts; one that holds no longer is done again.
+    Only the last step of each lever counts; one that holds no longer is done again. So is an
+    approval that has expired since.
     """
-    last = {spec.lever: spec for spec in branch.steps
-            if spec.lever and steps[spec.id].status is StepStatus.SUCCEEDED}
+    last = {spec.lever or spec.id: spec for spec in branch.steps
+            if steps[spec.id].status is StepStatus.SUCCEEDED}
     for spec in last.values():
         seen: Observed = yield Still(spec, steps[spec.id].snapshot)
         if seen.truth is Truth.NO:
