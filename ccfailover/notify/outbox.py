@@ -53,10 +53,12 @@ class Message:
 
 
 class Messages:
-    """Builds messages; `heading` is the policy's (name, environment and hash)."""
+    """Builds messages; `heading` is the policy's (name, environment and hash), `runs` the head of
+    the chain of all runs, so that a run which came before cannot vanish either."""
 
-    def __init__(self, heading: str) -> None:
+    def __init__(self, heading: str, runs: tuple[int, str]) -> None:
         self._heading = heading
+        self._runs = runs
 
     def run(
         self,
@@ -80,7 +82,7 @@ class Messages:
         return Message(
             key=f"{run}/{event}/{head[0]}", event=f"run.{event}",
             title=_line(f"{drill}{runbook} {subject} {what}: run {run}", 200),
-            body=_body(lines, head))
+            body=_body(lines, head, self._runs))
 
     def decision(self, decision: Decision, *, head: tuple[int, str]) -> Message:
         """A trigger's condition has held; `head` is that of the stream `automation`."""
@@ -93,7 +95,7 @@ class Messages:
             key=f"decision/{decision.trigger}/{decision.since}",
             event=f"decision.{decision.action}",
             title=_line(f"{decision.runbook} {decision.subject} {what}: {decision.trigger}", 200),
-            body=_body(lines, head))
+            body=_body(lines, head, self._runs))
 
     def drift(self, queue: str, told: str, *, key: str, head: tuple[int, str]) -> Message:
         """A lever that reads other than the journal says; `told` ends with what to do."""
@@ -102,9 +104,11 @@ class Messages:
             body=_body([self._heading, told, "NEXT: ccfailover status --probe"], head))
 
 
-def _body(lines: Sequence[str], head: tuple[int, str]) -> str:
-    """The head hash comes last and is never cut off: it is what proves the journal's end."""
+def _body(lines: Sequence[str], head: tuple[int, str], runs: tuple[int, str]) -> str:
+    """The heads come last and are never cut off: they are what proves the journal's end."""
     tail = f"journal head {head[0]}:{head[1]}"
+    if runs[0]:
+        tail += f"\nhead of all runs {runs[0]}:{runs[1]}"
     text = "\n".join(_line(line, 500) for line in lines if line)
     return f"{text[: MOST_CHARACTERS - len(tail) - 1]}\n{tail}"
 

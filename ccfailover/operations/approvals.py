@@ -106,5 +106,5 @@ def _for(desk: Desk, run: Run, steps: list[StepSpec], who: str) -> list[StepSpec
 
 def _record(desk: Desk, run: Run, kind: str, data: dict[str, object]) -> Answer:
     record = desk.store.append(f"run:{run.id}", kind, data, actor=str(desk.actor))
-    consent.message(desk.policy.heading, run.id, run.plan, record).enqueue(desk.store)
+    consent.tell(desk.store, desk.policy.heading, run.id, run.plan, record)
     return Answer(load(desk, run.id), record)

@@ -100,7 +100,7 @@ def _announce(desk: Desk, decisions: Sequence[Decision]) -> None:
                                    actor=str(desk.actor))
         from ccfailover.notify.outbox import Messages  # only when there is something to tell
 
-        Messages(desk.policy.heading).decision(
+        Messages(desk.policy.heading, desk.store.head("runs")).decision(
             decision, head=(record.seq, record.hash)).enqueue(desk.store)
 
 

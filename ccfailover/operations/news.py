@@ -13,7 +13,7 @@ def tell(desk: Desk, run: Run, state: RunState) -> None:
     """`paused`, `stuck`, `interrupted` … and what stopped it; told again, it is one message."""
     from ccfailover.notify.outbox import Messages  # only when there is something to tell
 
-    message = Messages(desk.policy.heading).run(
+    message = Messages(desk.policy.heading, desk.store.head("runs")).run(
         state.value, run=run.id, runbook=run.plan.runbook, subject=run.plan.subject,
         mode=run.plan.mode, head=run.head,
         details=[f"{step.spec.id}: {step.reason}" for step in run.problems()])

@@ -206,9 +206,9 @@ class _References:
                 logins = {login.strip().casefold() for held in
                           ([roles[role]] if role else roles.values()) for _, login in texts(held)}
                 if roles and isinstance(wanted, int) and len(logins) < wanted:
-                    of = f"has role {role}" if role else "has a role"
+                    of = f"role {role} has" if role else "all roles together have"
                     self.say((*at, "people") if "people" in mapping(asked) else at,
-                             f"{wanted} people are to approve, and {len(logins)} {of}")
+                             f"{wanted} people are to approve, and {of} {len(logins)}")
 
     def _notify(self) -> None:
         rows = self._data.get("notify")

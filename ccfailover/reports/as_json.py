@@ -30,6 +30,6 @@ def as_json(facts: Facts) -> dict[str, Json]:
 
 def verify_commands(facts: Facts) -> list[str]:
     """How anybody checks, offline, that this report's journal is the one that was written."""
-    run, seal = facts.header.run, facts.evidence.head[1]
-    return [f"ccfailover journal export {run} > {run}.jsonl",
-            f"ccfailover journal verify {run}.jsonl --head {seal}"]
+    heads = "".join(f" --head {number}:{hash_}" for number, hash_ in facts.evidence.heads.values())
+    return ["ccfailover journal export > journal.jsonl",
+            f"ccfailover journal verify journal.jsonl{heads}"]

@@ -130,12 +130,13 @@ class Event:
 
 @dataclass(frozen=True)
 class Evidence:
-    """`head` and `runs_head` are (number, hash) of the last event of this run and of the chain
-    of all runs; `problems` is what verifying this run's chain found when the report was made."""
+    """`head` is (number, hash) of the last event of this run; `heads` are those, by stream, that
+    bind all that was journaled when the report was made (see `Journal.proof`). `problems` is what
+    verifying this run's chain found then."""
 
     store: str
     head: tuple[int, str]
-    runs_head: tuple[int, str]
+    heads: Mapping[str, tuple[int, str]]
     problems: tuple[str, ...]
 
 
@@ -182,8 +183,9 @@ def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, versi
         notes=tuple(_said(record, "text") for record in records if record.kind == "note"),
         events=tuple(_event(record) for record in records),
         evidence=Evidence(
-            store=store.path, head=run.head, runs_head=store.head("runs"),
-            problems=tuple(verify_export(store.export([f"run:{run_id}"]), head=run.head[1]))),
+            store=store.path, head=run.head,
+            heads={**store.proof(), f"run:{run_id}": run.head},
+            problems=tuple(verify_export(store.export([f"run:{run_id}"]), heads=[run.head[1]]))),
     )
 
 

@@ -19,6 +19,7 @@ from ccfailover.reports.words import (
     safe,
     shares,
     span,
+    stream_name,
     verdict,
 )
 
@@ -199,8 +200,8 @@ def _timeline(facts: Facts) -> Iterator[str]:
 
 def _evidence(facts: Facts) -> Iterator[str]:
     found = facts.evidence
-    yield f"  head of this run     {found.head[0]}:{found.head[1]}"
-    yield f"  head of all runs     {found.runs_head[0]}:{found.runs_head[1]}"
+    for stream, (number, hash_) in found.heads.items():
+        yield f"  head of {stream_name(stream, facts.header.run):<20} {number}:{hash_}"
     if found.problems:
         yield "  THE JOURNAL OF THIS RUN DOES NOT VERIFY:"
         for problem in found.problems:

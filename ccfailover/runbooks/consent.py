@@ -1,4 +1,4 @@
-"""What an approval was given for, who may give it, and what makes it void. Pure.
+"""What an approval was given for, who may give it, what makes it void, and who is told.
 
 An approval is for one plan, under one policy, for shares and receivers as the approver saw them,
 and for a while. It stands until one of these is no longer so. A home that gets worse never voids
@@ -15,8 +15,9 @@ from ccfailover.model.health import State
 from ccfailover.model.journal import Record, person
 from ccfailover.model.plan import Json, Plan
 from ccfailover.model.shares import TREATMENTS, Shares
-from ccfailover.notify.outbox import Message, Messages
+from ccfailover.notify.outbox import Messages
 from ccfailover.runtime import SECOND
+from ccfailover.store import Store
 
 GIVEN, DECLINED = "approval.given", "approval.declined"
 
@@ -130,8 +131,8 @@ class Judge:
         return None
 
 
-def message(heading: str, run: str, plan: Plan, record: Record) -> Message:
-    """What everybody is told of an approval or a decline; the same record is one message.
+def tell(store: Store, heading: str, run: str, plan: Plan, record: Record) -> None:
+    """Put into the outbox what everybody is told of an approval or a decline; once a record.
 
     It carries the journal's head with the event in it: who changes the store afterwards changes
     what is no longer only there.
@@ -145,8 +146,9 @@ def message(heading: str, run: str, plan: Plan, record: Record) -> Message:
         details += [f"{queue}: {Shares(parts)}" for queue, parts in data["shares"].items()]
         details += [f"{site} was {was}" for site, was in data["receivers"].items()]
         details.append(f"under policy {data['policy'][:12]}, until {clock(data['valid_until'])}")
-    return Messages(heading).run(event, run=run, runbook=plan.runbook, subject=plan.subject,
-                                 mode=plan.mode, head=(record.seq, record.hash), details=details)
+    Messages(heading, store.head("runs")).run(
+        event, run=run, runbook=plan.runbook, subject=plan.subject, mode=plan.mode,
+        head=(record.seq, record.hash), details=details).enqueue(store)
 
 
 def clock(at: int) -> str:

@@ -53,8 +53,8 @@ class Approve(Step):
         if observed.truth is Truth.YES:
             # Told again here: its giver may have died between the journal and the outbox.
             for record in standing.given.values():
-                consent.message(self.ctx.policy.heading, self.ctx.run, self.ctx.plan,
-                                record).enqueue(self.ctx.store)
+                consent.tell(self.ctx.store, self.ctx.policy.heading, self.ctx.run, self.ctx.plan,
+                             record)
         return observed
 
     def still(self, snapshot: Json) -> Observed:
@@ -83,7 +83,7 @@ class Approve(Step):
 
     def apply(self, snapshot: Json) -> bool:
         plan, last = self.ctx.plan, self.ctx.records()[-1]
-        message = Messages(self.ctx.policy.heading).run(
+        message = Messages(self.ctx.policy.heading, self.ctx.store.head("runs")).run(
             "approval_wanted", run=self.ctx.run, runbook=plan.runbook, subject=plan.subject,
             mode=plan.mode, head=(last.seq, last.hash), details=[plan.reason, self.spec.title])
         self.ctx.store.enqueue(f"{self.ctx.key}/asked", message.event, message.title,

@@ -162,9 +162,8 @@ def test_the_receivers_are_looked_at_only_when_it_matters() -> None:
 def step(records: list[Record], states: dict[str, str], **params: Any) -> Any:
     """The step itself, over a real store."""
     store = open_store(":memory:", SystemRuntime())
-    made = plan(*PLAN.branches, shares_before=PLAN.shares_before, shares_after=PLAN.shares_after)
     context = SimpleNamespace(
-        plan=made, policy=SimpleNamespace(sha256=POLICY, people={}, heading="loans"),
+        plan=PLAN, policy=SimpleNamespace(sha256=POLICY, people={}, heading="loans"),
         store=store, records=lambda: records, site_state=states.__getitem__, run="r1-0000")
     return Approve(replace(spec("approve"), kind="approve", params={
         "people": 1, "role": "", "valid": 3600.0, **params}), cast(Any, context)), store
@@ -189,7 +188,7 @@ def test_the_step_tells_of_an_approval_whose_giver_died_before_the_outbox() -> N
     assert asked.holds(None).truth is Truth.YES
     (message,) = store.pending()
     assert message.event == "run.approval_given" and "acme was healthy" in message.body
-    assert message.body.endswith("journal head 9:h9")
+    assert message.body.endswith("journal head 9:h9"), "nor did any run end yet"
     store.close()
 
 
