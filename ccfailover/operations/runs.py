@@ -219,13 +219,30 @@ def request_stop(desk: Desk, run_id: str, reason: str) -> None:
                       actor=str(desk.actor))
 
 
-def stop_all(desk: Desk, reason: str) -> list[str]:
-    """Ask every open run to stop at its next safe point; their ids."""
-    asked = []
-    for run in open_runs(desk):
-        request_stop(desk, run.id, reason)
-        asked.append(run.id)
-    return asked
+def stop(desk: Desk, prefix: str | None, reason: str) -> list[tuple[Run, bool]]:
+    """Ask a run, or with None every open one, to stop at its next safe point. Each with whether
+    it was asked: one that stands still already is not."""
+    chosen = open_runs(desk) if prefix is None else [load(desk, prefix)]
+    done = []
+    for run in chosen:
+        _must_be_open(run)
+        moving = run.phase not in (RunState.PAUSED, RunState.STUCK)
+        if moving:
+            request_stop(desk, run.id, reason)
+        done.append((run, moving))
+    return done
+
+
+def cut_off(desk: Desk, run_id: str) -> RunOutcome:
+    """A person stopped this process at once. Its lease is not given back: a call of ours may
+    still land, so that whoever takes over waits for it, or sees that we are gone."""
+    run = load(desk, run_id)
+    if not run.phase.is_open:
+        return outcome(desk, run_id)  # it had come to its end meanwhile
+    request_stop(desk, run_id, "stopped at once by the keyboard")
+    run = load(desk, run_id)
+    state = run.state(False)
+    return RunOutcome(run, state, EXITS[state])
 
 
 def outcome(desk: Desk, run_id: str) -> RunOutcome:

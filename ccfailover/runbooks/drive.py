@@ -72,6 +72,10 @@ class Silent:
         """Nobody looks."""
 
 
+class Halted(BaseException):
+    """A person stopped this process at once: nothing more is begun, nor journaled."""
+
+
 class Driver:
     """Carries one run, for one process, under one lease."""
 
@@ -85,6 +89,7 @@ class Driver:
         self._ttl = ttl
         self._steps: dict[str, Step] = {}
         self._stop = False
+        self._halted = False
         self._lost: Fenced | None = None
         self._beating = threading.Event()
 
@@ -95,6 +100,12 @@ class Driver:
     def stop(self) -> None:
         """Ask the run to stop at its next safe point; safe to call from a signal handler."""
         self._stop = True
+
+    def halt(self) -> None:
+        """Begin nothing more, from this instant on; safe to call from a signal handler. A call
+        that is under way may still land: its step is in doubt, and the lease is left to run out.
+        """
+        self._stop = self._halted = True
 
     def go(self, *, back: bool, context: Json = None) -> Result:
         """Run forward, or back. Raises Fenced or StoreError when this process must not go on;
@@ -108,11 +119,30 @@ class Driver:
             self._append(kind, {"context": context or {}})
             self._run = replace(self._run, automatic=bool((context or {}).get("automatic")))
             flow = engine.backward(self._run) if back else engine.forward(self._run)
-            result = self._perform(flow)
+            result = self._apart(flow)
             return result if isinstance(result, Result) else Result.PAUSED
         finally:
             self._beating.set()
-            heart.join(timeout=self._ttl)
+            heart.join(timeout=0.0 if self._halted else self._ttl)
+
+    def _apart(self, flow: engine.Engine[Any]) -> Any:
+        """Perform in a thread of its own, so that this one hears signals at once: Python's
+        handlers do not run while the main thread waits for a platform's answer."""
+        ended: list[Any] = []
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                ended.append(self._perform(flow))
+            except BaseException as error:  # handed to the caller below, never swallowed
+                failed.append(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        worker.join()
+        if failed:
+            raise failed[0]
+        return ended[0]
 
     def _perform(self, flow: engine.Engine[Any]) -> Any:
         answer: Any = None
@@ -124,6 +154,8 @@ class Driver:
             answer = self._do(effect)
 
     def _do(self, effect: engine.Effect) -> Any:
+        if self._halted:
+            raise Halted
         match effect:
             case engine.Append(kind, data):
                 return self._append(kind, data)
