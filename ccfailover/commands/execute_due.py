@@ -19,6 +19,8 @@ def command(policy: str | None, as_json: bool) -> None:
     """
     from ccfailover.operations import runs
     from ccfailover.operations.execute_due import execute_due, return_due
+    from ccfailover.operations.look import remembered
+    from ccfailover.operations.news import remind
     from ccfailover.operations.outbox import deliver_waiting
 
     desk = desk_for(policy)
@@ -31,6 +33,8 @@ def command(policy: str | None, as_json: bool) -> None:
             finish(conclude(desk, runs.cut_off(desk, stopping.run), as_json=as_json,
                             stopped=True))
             return
+    opened = [(run, runs.state_of(desk, run)) for run in runs.open_runs(desk)]
+    remind(desk, remembered(desk), opened)
     sent = deliver_waiting(desk)
     facts = [{
         "trigger": one.decision.trigger, "runbook": one.decision.runbook,

@@ -28,6 +28,10 @@ class Actor:
         return dict(self.__dict__)
 
 
+LEASE_SECONDS = 30.0
+"""Time to live of a run's lease; whoever carries the run renews it every third of that."""
+
+
 def person(actor: str) -> str:
     """The login in `name@host[pid]`, or in a bare name, as logins are compared.
 

@@ -70,32 +70,37 @@ class Messages:
         mode: Mode,
         head: tuple[int, str],
         details: Sequence[str] = (),
+        key: str | None = None,
+        command: str | None = None,
+        more: str = "",
     ) -> Message:
         """One event of a run. `head` (seq, hash) is the journal's when it happened.
 
         `details` are sentences with ids and counts only. A run that pauses twice is told of
-        twice (`head` differs); the same pause enqueued again is the same message.
+        twice (`head` differs); the same pause enqueued again is the same message, unless the
+        caller knows a better `key`. `command` is what to do next, if not the usual; `more` goes on
+        from the title's words.
         """
-        what, command = _RUN_EVENTS.get(event, (event.replace("_", " "), "ccfailover status"))
+        what, usual = _RUN_EVENTS.get(event, (event.replace("_", " "), "ccfailover status"))
         drill = "" if mode is Mode.REAL else f"DRILL ({mode.value}): "
-        lines = [self._heading, *details, f"NEXT: {command.format(run=run)}"]
+        last = _line(f"NEXT: {command or usual.format(run=run)}", 500)
+        lines = [self._heading, *details]
         return Message(
-            key=f"{run}/{event}/{head[0]}", event=f"run.{event}",
-            title=_line(f"{drill}{runbook} {subject} {what}: run {run}", 200),
-            body=_body(lines, head, self._runs))
+            key=key or f"{run}/{event}/{head[0]}", event=f"run.{event}",
+            title=_line(f"{drill}{runbook} {subject} {what}{more}: run {run}", 200),
+            body=_body(lines, last, head, self._runs))
 
     def decision(self, decision: Decision, *, head: tuple[int, str]) -> Message:
         """A trigger's condition has held; `head` is that of the stream `automation`."""
         lines = [self._heading, *decision.reasons,
-                 *(f"not by itself, because {blocker}" for blocker in decision.blockers),
-                 "NEXT: ccfailover status"]
+                 *(f"not by itself, because {blocker}" for blocker in decision.blockers)]
         what = {"advise": "is advised", "approve": "waits for an approval",
                 "execute": "is due and runs by itself"}.get(decision.action, decision.action)
         return Message(
             key=f"decision/{decision.trigger}/{decision.since}",
             event=f"decision.{decision.action}",
             title=_line(f"{decision.runbook} {decision.subject} {what}: {decision.trigger}", 200),
-            body=_body(lines, head, self._runs))
+            body=_body(lines, "NEXT: ccfailover status", head, self._runs))
 
     def drift(self, queue: str, told: str, *, key: str, head: tuple[int, str]) -> Message:
         """A lever that reads other than the journal says; `told` ends with what to do."""
@@ -104,9 +109,9 @@ class Messages:
             body=_body([self._heading, told, "NEXT: ccfailover status --probe"], head))
 
 
-def _body(lines: Sequence[str], head: tuple[int, str], runs: tuple[int, str]) -> str:
-    """The heads come last and are never cut off: they are what proves the journal's end."""
-    tail = f"journal head {head[0]}:{head[1]}"
+def _body(lines: Sequence[str], last: str, head: tuple[int, str], runs: tuple[int, str]) -> str:
+    """What to do and the heads come last and are never cut off: these prove the journal's end."""
+    tail = f"{last}\njournal head {head[0]}:{head[1]}"
     if runs[0]:
         tail += f"\nhead of all runs {runs[0]}:{runs[1]}"
     text = "\n".join(_line(line, 500) for line in lines if line)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from ccfailover.errors import Exit, LeaseHeld, Refused, UsageError
 from ccfailover.model.journal import Lease
 from ccfailover.model.plan import Json, Mode, Plan
+from ccfailover.operations.describe import in_effect
 from ccfailover.operations.desk import Desk
-from ccfailover.operations.look import Watch, home_evidence
+from ccfailover.operations.look import Watch, home_evidence, read_levers
 from ccfailover.operations.news import tell, tell_of_theft
 from ccfailover.operations.prepare import Prepared, agreed, prepare
 from ccfailover.operations.run_list import alive as alive
@@ -39,6 +40,9 @@ EXITS = {
     RunState.ROLLING_BACK: Exit.UNKNOWN,
     RunState.PLANNED: Exit.PAUSED,
 }
+
+TELL_SECONDS = 2.0
+"""How long the message that a run has stopped may wait for what its levers read."""
 
 OnDriver = Callable[[Driver], None]
 """Called with the driver before it goes, so that a signal handler can stop it."""
@@ -304,8 +308,10 @@ def _drive(desk: Desk, run_id: str, lease: Lease, *, back: bool, context: Json,
     if after.phase in (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_EXCEPTIONS):
         _answer_triggers(desk, after)
     if after.phase.is_open:
-        tell(desk, after, after.phase)
         _give_back(desk, after, lease)
+        unsure = any(where.shares is None for where in in_effect(after).values())
+        tell(desk, after, after.phase,
+             seen=read_levers(desk, after, TELL_SECONDS) if unsure else None)
     return outcome(desk, run_id)
 
 

@@ -73,6 +73,7 @@ class _References:
             self._trigger(name, mapping(trigger))
         for name, runbook in mapping(self._data.get("runbooks")).items():
             self._approvals(name, mapping(runbook))
+        self._reminders()
         self._notify()
         self._credentials(self._data, ())
         return self.problems
@@ -209,6 +210,18 @@ class _References:
                     of = f"role {role} has" if role else "all roles together have"
                     self.say((*at, "people") if "people" in mapping(asked) else at,
                              f"{wanted} people are to approve, and {of} {len(logins)}")
+
+    def _reminders(self) -> None:
+        rows = mapping(self._data.get("remind")).get("after")
+        last = 0.0
+        for index, row in enumerate(rows if isinstance(rows, list) else ()):
+            try:
+                after = duration(row)
+            except ValueError:
+                return
+            if after <= last:
+                self.say(("remind", "after", index), "the times of reminders must rise")
+            last = after
 
     def _notify(self) -> None:
         rows = self._data.get("notify")

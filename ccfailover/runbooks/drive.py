@@ -24,6 +24,7 @@ from ccfailover.errors import (
     UsageError,
 )
 from ccfailover.model.health import Reading
+from ccfailover.model.journal import LEASE_SECONDS as LEASE_SECONDS
 from ccfailover.model.journal import Actor, Lease, Record
 from ccfailover.model.plan import Finding, Json, Mode, StepSpec
 from ccfailover.model.policy import Policy, ProbeSpec
@@ -33,9 +34,6 @@ from ccfailover.runbooks.run import Run, fold
 from ccfailover.runbooks.step import Levers, Move, Observed, Step, StepContext, Truth
 from ccfailover.runtime import Runtime
 from ccfailover.store import Store
-
-LEASE_SECONDS = 30.0
-"""Time to live of a lease; the heartbeat renews it every third of that."""
 
 _OTHERS = (PolicyError, StateUnknown, UsageError)
 """A secret that leads nowhere, a step kind that is not installed: one branch's trouble, too."""

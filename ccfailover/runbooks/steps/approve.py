@@ -82,10 +82,14 @@ class Approve(Step):
                         text if enough else "; ".join((text, *standing.void))), standing
 
     def apply(self, snapshot: Json) -> bool:
-        plan, last = self.ctx.plan, self.ctx.records()[-1]
+        plan, records = self.ctx.plan, self.ctx.records()
+        last = records[-1]
+        # A run that is taken up again asks again.
+        asked = max((record.seq for record in records if record.kind == "step.started"
+                     and record.data.get("step") == self.spec.id), default=0)
         message = Messages(self.ctx.policy.heading, self.ctx.store.head("runs")).run(
             "approval_wanted", run=self.ctx.run, runbook=plan.runbook, subject=plan.subject,
             mode=plan.mode, head=(last.seq, last.hash), details=[plan.reason, self.spec.title])
-        self.ctx.store.enqueue(f"{self.ctx.key}/asked", message.event, message.title,
+        self.ctx.store.enqueue(f"{self.ctx.key}/asked/{asked}", message.event, message.title,
                                message.body)
         return True
