@@ -68,10 +68,16 @@ def overrides(names: tuple[str, ...], reason: str) -> dict[str, str]:
     return dict.fromkeys(names, reason)
 
 
+def incident_option(fn: F) -> F:
+    return click.option("--incident", metavar="ID",
+                        help="The incident it belongs to, or none; else the only open one.")(fn)
+
+
 def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
-        as_json: bool) -> int:
-    """Plan, show, ask, run. The exit code is the run's."""
+        as_json: bool, incident: str | None = None) -> int:
+    """Plan, show, ask, run. The exit code is the run's. A drill belongs to no incident."""
     desk = desk_for(policy)
+    of = _incident(desk, incident) if request.mode is Mode.REAL else None
     prepared = preparing.prepare(desk, request)
     if wanted is not None:
         preparing.agreed(desk, prepared, _made(desk, wanted))
@@ -87,7 +93,26 @@ def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
         preparing.agreed(desk, fresh, prepared.plan)
         runs.may_start(prepared := fresh)
     return carry(desk, lambda watcher, on_driver: runs.start(
-        desk, prepared, confirmed=how, watcher=watcher, on_driver=on_driver), as_json=as_json)
+        desk, prepared, confirmed=how, incident=of, watcher=watcher, on_driver=on_driver),
+        as_json=as_json)
+
+
+def _incident(desk: Desk, named: str | None) -> str | None:
+    """The id of the incident that the run will belong to; said aloud where nobody named it."""
+    if named is None and not desk.store.fact("incidents"):
+        return None
+    from ccfailover.operations import incidents
+
+    found = incidents.chosen(desk, named)
+    opened = incidents.listed(desk, only_open=True) if named is None else []
+    if found is not None:
+        click.echo(f"incident {found.id}, commander {found.commander}"
+                   + (" (the only open one; --incident says otherwise)" if opened else ""),
+                   err=True)
+    elif len(opened) > 1:
+        click.echo(f"{len(opened)} incidents are open ({', '.join(one.id for one in opened)}): "
+                   "this run will belong to none; --incident names one", err=True)
+    return found.id if found else None
 
 
 def _nothing(desk: Desk, prepared: Prepared, *, as_json: bool) -> int:

@@ -90,6 +90,16 @@ class Messages:
             title=_line(f"{drill}{runbook} {subject} {what}{more}: run {run}", 200),
             body=_body(lines, last, head, self._runs))
 
+    def incident(self, what: str, *, incident: str, head: tuple[int, str],
+                 details: Sequence[str]) -> Message:
+        """`what` became of an incident: declared, handed over …; `head` is its event's."""
+        event = what.replace(" ", "_")
+        return Message(
+            key=f"incident/{incident}/{head[0]}", event=f"incident.{event}",
+            title=_line(f"incident {incident} was {what}", 200),
+            body=_body([self._heading, *details], f"NEXT: ccfailover incident show {incident}",
+                       head, self._runs))
+
     def decision(self, decision: Decision, *, head: tuple[int, str]) -> Message:
         """A trigger's condition has held; `head` is that of the stream `automation`."""
         lines = [self._heading, *decision.reasons,
@@ -106,7 +116,7 @@ class Messages:
         """A lever that reads other than the journal says; `told` ends with what to do."""
         return Message(
             key=key, event="drift.seen", title=_line(f"the lever of {queue} was moved", 200),
-            body=_body([self._heading, told, "NEXT: ccfailover status --probe"], head))
+            body=_body([self._heading, told], "NEXT: ccfailover status --probe", head, self._runs))
 
 
 def _body(lines: Sequence[str], last: str, head: tuple[int, str], runs: tuple[int, str]) -> str:

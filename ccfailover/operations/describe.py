@@ -33,6 +33,7 @@ def run_facts(desk: Desk, run: Run, state: RunState) -> dict[str, Any]:
         "state": state.value,
         "plan": run.plan.hash,
         "by": run.requester,
+        "incident": run.context.get("incident"),
         "planned_at": run.planned_at,
         "started_at": run.started_at,
         "ended_at": ended,

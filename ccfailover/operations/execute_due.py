@@ -11,6 +11,7 @@ from ccfailover.model.health import Decision
 from ccfailover.operations import runs
 from ccfailover.operations.check import answered, decide
 from ccfailover.operations.desk import Desk
+from ccfailover.operations.incidents import chosen
 from ccfailover.operations.look import look
 from ccfailover.operations.prepare import prepare
 from ccfailover.operations.status import automation
@@ -90,10 +91,12 @@ def _execute(desk: Desk, decision: Decision, carrier: Carrier,
     )
     try:
         prepared = prepare(desk, request)
+        incident = chosen(desk, None)
         # Answered before its first step: were we killed in the middle, the run must not be started
         # again by itself once a person has rolled it back.
         outcome = runs.start(
             desk, prepared, confirmed=f"policy: trigger {decision.trigger} is automatic",
+            incident=incident.id if incident else None,
             on_driver=begun)
     except Fenced:
         raise  # it had begun, and somebody took it over

@@ -73,9 +73,9 @@ def remind(desk: Desk, world: World, runs: Sequence[tuple[Run, RunState]]) -> in
 
 
 def waiting(desk: Desk, run: Run, state: RunState) -> Wait | None:
-    """What this run waits for a person in; None: it is under way, or has ended."""
+    """What this run waits for a person in, or that another took over; None: nothing to tell."""
     match state.value:
-        case "paused" | "stuck":
+        case "paused" | "stuck" | "superseded":
             return Wait(state.value, *run.since)
         case "interrupted":
             # Its process renewed the lease to the end; its last event may be much older.

@@ -55,11 +55,12 @@ class RunOutcome:
     exit: Exit
 
 
-def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
+def start(desk: Desk, prepared: Prepared, *, confirmed: str | None, incident: str | None = None,
           watcher: Watcher | None = None, on_driver: OnDriver | None = None) -> RunOutcome:
     """Create the run, all leases or none, and carry it out.
 
-    `confirmed` says how the requester confirmed (None: the run waits for that). Overflows that
+    `confirmed` says how the requester confirmed (None: the run waits for that). `incident` is the
+    one that it belongs to; that is no part of what the plan does, nor of its hash. Overflows that
     the plan pre-empts are stopped first, and what was confirmed must still fit then. Raises what
     stands against the plan, LeaseHeld, and Fenced or StoreError when we must stop in the middle.
     """
@@ -71,13 +72,16 @@ def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
                                           supersedes=plan.supersedes)
     for run in plan.pre_empts:
         tell(desk, load(desk, run), RunState.SUPERSEDED)
+    homes = sorted({desk.policy.queues[name].home for name in plan.shares_after})
+    context: dict[str, Json] = {
+        "detected": home_evidence(prepared.world, homes), "host": desk.actor.host,
+        "automatic": prepared.request.automatic}
+    if incident is not None:
+        context |= _join(desk, incident, run_id)
     if confirmed is not None:
         desk.store.append(f"run:{run_id}", "confirmation.given",
                           {"plan": plan.hash, "how": confirmed}, actor=str(desk.actor))
     lease = _outwait(desk, lease, _doubt_left(desk, run_id))
-    homes = sorted({desk.policy.queues[name].home for name in plan.shares_after})
-    context = {"detected": home_evidence(prepared.world, homes),
-               "host": desk.actor.host, "automatic": prepared.request.automatic}
     return _drive(desk, run_id, lease, back=False, context=context, watcher=watcher,
                   on_driver=on_driver, watch=Watch(desk, prepared.world))
 
@@ -108,6 +112,18 @@ def _may_move(prepared: Prepared) -> None:
         raise Refused("there is nothing to do: every affected queue is where it would go",
                       guard="nothing_to_do", not_done="no run was created",
                       hint="ccfailover status")
+
+
+def _join(desk: Desk, incident: str, run_id: str) -> dict[str, Json]:
+    """What the run's first event says of its incident. One that was closed just now is no reason
+    to hold up customers."""
+    from ccfailover.operations.incidents import add_run
+
+    try:
+        add_run(desk, incident, run_id)
+    except (Refused, UsageError) as error:
+        return {"incident": None, "incident_refused": str(error)}
+    return {"incident": incident}
 
 
 def may_start(prepared: Prepared) -> None:

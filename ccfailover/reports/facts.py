@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ccfailover.model.incident import Incident
 from ccfailover.model.journal import Record
 from ccfailover.model.plan import Finding, Json, Mode
 from ccfailover.reports.objectives import Objective, objectives
@@ -157,10 +158,13 @@ class Facts:
     notes: tuple[Said, ...]
     events: tuple[Event, ...]
     evidence: Evidence
+    incident: Incident | None = None
 
 
-def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, version: str) -> Facts:
-    """The facts of one run. `alive`: whether somebody carries it now (see `Run.state`).
+def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, version: str,
+           incident: Incident | None = None) -> Facts:
+    """The facts of one run. `alive`: whether somebody carries it now (see `Run.state`);
+    `incident`: the one that it belongs to.
 
     Raises StoreError when the run's journal does not begin with its plan.
     """
@@ -186,6 +190,7 @@ def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, versi
             store=store.path, head=run.head,
             heads={**store.proof(), f"run:{run_id}": run.head},
             problems=tuple(verify_export(store.export([f"run:{run_id}"]), heads=[run.head[1]]))),
+        incident=incident,
     )
 
 

@@ -7,6 +7,7 @@ from textwrap import wrap
 
 from ccfailover.reports.as_json import verify_commands
 from ccfailover.reports.facts import Facts, Move, StepFacts
+from ccfailover.reports.incident import lines as incident_lines
 from ccfailover.reports.objectives import PHASES
 from ccfailover.reports.words import (
     DRILL,
@@ -36,6 +37,8 @@ def as_text(facts: Facts) -> str:
     if stamp:
         lines += [banner.center(WIDTH, "*"), ""]
     lines += _head(facts)
+    if facts.incident is not None:
+        lines += ["", f"{stamp}INCIDENT", *(f"  {line}" for line in incident_lines(facts.incident))]
     for title, body in (
         ("Exceptions", _exceptions(facts)), ("Shares", _shares(facts)),
         ("Objectives", _objectives(facts)), ("Findings of the guards", _findings(facts)),

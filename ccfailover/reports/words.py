@@ -90,7 +90,7 @@ def shares(parts: Mapping[str, int] | None) -> str:
 
 def stream_name(stream: str, run: str) -> str:
     """A stream of the journal in the report of `run`, for people."""
-    named = {"runs": "all runs", "automation": "what was automatic", f"run:{run}": "this run"}
+    named = {"runs": "all runs", "automation": "automation", f"run:{run}": "this run"}
     return named.get(stream) or f"{stream.removeprefix('run:')}, open"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccfailover.errors import StoreError
 from ccfailover.model.plan import canonical
-from ccfailover.store import chain
+from ccfailover.store import chain, incidents
 
 if TYPE_CHECKING:
     from ccfailover.store.db import Database
@@ -39,6 +39,8 @@ class ChainCheck:
         self._successors: dict[str, object] = {}
         self._numbers = 0
         self._fences: dict[str, int] = {}
+        self._incidents: dict[str, list[int]] = {}
+        self._names: dict[str, list[str]] = {"open": [], "all": []}
 
     def say(self, problem: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -71,6 +73,10 @@ class ChainCheck:
             self.hashes_wanted[hash_] = True
         if stream == chain.RUNS:
             self._chain_of_runs(place, body)
+        elif stream == chain.AUTOMATION and body["kind"].startswith(incidents.KIND):
+            name = str(body["data"].get("incident"))
+            self._incidents.setdefault(name, []).append(seq)
+            self._names = incidents.after({name: body["kind"]}, self._names)
         elif seq == 1 and stream.startswith(chain.RUN_PREFIX):
             self._first_of_run(place, body, hash_)
         elif body["kind"] == "run.superseded":
@@ -109,6 +115,11 @@ class ChainCheck:
             if indexed.get(run) != journaled:
                 self.say(f"run {run}: the index of runs says {indexed.get(run)}, the journal "
                          f"{journaled}")
+
+    def index_of_incidents(self, indexed: Mapping[str, Any]) -> None:
+        """Compare the store's index of incidents with what was journaled."""
+        for problem in incidents.index_problems(self._incidents, self._names, indexed):
+            self.say(problem)
 
     def _chain_of_runs(self, place: str, body: Mapping[str, Any]) -> None:
         data, kind = body["data"], body["kind"]
@@ -209,6 +220,8 @@ def verify_store(
             heads = heads_of()
             indexed = {row[0]: (row[1], row[2]) for row in
                        db.query("SELECT id, number, ended FROM run ORDER BY number")}
+            facts = db.query("SELECT name, value FROM fact WHERE name >= :first AND name < :last",
+                             {"first": incidents.PREFIX, "last": incidents.NAMES + "a"})
         for stream, (last, _) in heads.items():
             if chain.stream_order(stream) is None:
                 check.say(f"{stream!r}: no stream can have this name")
@@ -219,6 +232,8 @@ def verify_store(
                 ):
                     check.say(f"{place}: kept under another stream or number than it says")
         check.index_of_runs(indexed)
+        with db.readable():
+            check.index_of_incidents({name: json.loads(value) for name, value in facts})
     except StoreError as error:
         check.say(str(error))
     return check.finish()
