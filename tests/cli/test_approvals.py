@@ -70,6 +70,9 @@ def test_the_second_person_lets_the_run_go_on(world: World) -> None:
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0, out
     assert "hq" not in world.shares()
+    with sqlite3.connect(world.store) as store:
+        ((body,),) = store.execute("SELECT body FROM outbox WHERE event = 'run.approval_wanted'")
+    assert "who may: mary\n" in body and "NEXT: ccfailover approve r1" in body
     (given,) = (line for line in world.ok("outbox", "--list", "--json").json["waiting"]
                 if line["event"] == "run.approval_given")
     assert "mary@" in str(given)

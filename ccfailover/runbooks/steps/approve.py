@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from ccfailover.model.journal import person
 from ccfailover.model.plan import Json, OnFailure, StepSpec
+from ccfailover.model.shares import Shares
 from ccfailover.notify.outbox import Messages
 from ccfailover.runbooks import consent
 from ccfailover.runbooks.step import Binding, Observed, Step, Truth
@@ -81,6 +83,12 @@ class Approve(Step):
         return Observed(Truth.YES if enough else Truth.NO,
                         text if enough else "; ".join((text, *standing.void))), standing
 
+    def _may(self, requester: str) -> list[str]:
+        members = consent.entitled(self.ctx.policy.people, str(self.spec.params["role"]))
+        if members is None:
+            return [f"who may: anybody but {requester}"]
+        return [f"who may: {', '.join(sorted(members - {requester})) or 'nobody'}"]
+
     def apply(self, snapshot: Json) -> bool:
         plan, records = self.ctx.plan, self.ctx.records()
         last = records[-1]
@@ -89,7 +97,9 @@ class Approve(Step):
                      and record.data.get("step") == self.spec.id), default=0)
         message = Messages(self.ctx.policy.heading, self.ctx.store.head("runs")).run(
             "approval_wanted", run=self.ctx.run, runbook=plan.runbook, subject=plan.subject,
-            mode=plan.mode, head=(last.seq, last.hash), details=[plan.reason, self.spec.title])
+            mode=plan.mode, head=(last.seq, last.hash), details=[
+                plan.reason, self.spec.title, *self._may(person(records[0].actor)),
+                *(f"{queue}: {Shares(parts)}" for queue, parts in plan.shares_after.items())])
         self.ctx.store.enqueue(f"{self.ctx.key}/asked/{asked}", message.event, message.title,
                                message.body)
         return True

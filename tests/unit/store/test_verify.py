@@ -44,6 +44,19 @@ def test_an_intact_export_has_no_problems(written):
     assert written.verify() == []
 
 
+def test_the_heads_that_bind_all_are_few(written, plan_for, person):
+    """The chain of runs, automation, and each run that is open: no matter how many have ended."""
+    assert set(written.proof()) == {"runs", "automation", f"run:{written.run_ids()[-1]}"}
+    proof = written.proof()
+    run, lease = written.create_run(plan_for("queue:z"), actor=person("mary"), ttl=30)
+    assert set(written.proof()) == {*proof, f"run:{run}"}
+    written.end_run(lease, "run.succeeded", {}, actor="mary")
+    assert set(written.proof()) == set(proof)
+    heads = [f"{number}:{hash_}" for number, hash_ in proof.values()]
+    assert written.verify(heads) == [] == verify_export(written.export(), heads=heads)
+    assert written.verify([*heads, "f" * 64])
+
+
 def test_a_report_from_before_is_still_proven_after_the_journal_went_on(written):
     """A head printed last week occurs in this week's export."""
     head = written.head("automation")[1]
