@@ -102,6 +102,10 @@ def _branch(run: Run, branch: Branch) -> Engine[Result]:
             yield from _rehearse(step)
             continue
         steps[spec.id], reason = yield from _step(step)
+        if reason is not None and reason.startswith(STOPPED):
+            # No failure: whatever the recipe says of one, a person decides how it goes on.
+            yield Append("branch.paused", {"branch": branch.name, "at": spec.id, "reason": reason})
+            return Result.PAUSED
         if reason is None or spec.on_failure is OnFailure.CONTINUE and not steps[spec.id].vetoed:
             continue
         if spec.on_failure is OnFailure.ABORT:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any, ClassVar, cast
 
 import pytest
 
+from ccfailover.model.plan import OnFailure
 from ccfailover.runbooks.drive import Driver, Halted, Hands
+from ccfailover.runbooks.engine import Result
 from ccfailover.runbooks.run import StepStatus, fold
 from ccfailover.runbooks.step import Observed, Step, Truth
 from ccfailover.runtime import SystemRuntime
 from ccfailover.store import holder, open_store
-from tests.unit.runbooks.stage import Branch, plan, spec
+from tests.unit.runbooks.stage import NO, Branch, Stage, plan, spec
 
 DONE: list[str] = []
 CALLS: dict[str, Any] = {}
@@ -38,6 +41,19 @@ class Cut(Step):
         if self.spec.id == "a":
             CALLS["driver"].halt()
         return True
+
+
+@pytest.mark.parametrize("on_failure", list(OnFailure))
+def test_a_stop_is_no_failure(on_failure: OnFailure) -> None:
+    """Asked to stop while a step is waited for: the run pauses, whatever its recipe does on a
+    failure. It is neither undone, nor aborted, nor is the step passed over."""
+    stage = Stage(plan(Branch("q", (spec("first"), spec("a", on_failure=on_failure), spec("b")))))
+    stage.holds["a"] = deque([NO])
+    stage.stop_after = 3
+    assert stage.forward() is Result.PAUSED
+    assert stage.journal.of("branch.paused")[0]["at"] == "a"
+    assert not {"undo.started", "branch.aborted", "run.aborted"} & set(stage.journal.kinds())
+    assert "step.started b" not in stage.log
 
 
 def test_what_was_cut_off_stays_in_doubt_and_nothing_follows() -> None:
