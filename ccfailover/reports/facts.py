@@ -13,6 +13,7 @@ from ccfailover.model.incident import Incident
 from ccfailover.model.journal import Record
 from ccfailover.model.plan import Finding, Json, Mode
 from ccfailover.reports.objectives import Objective, objectives
+from ccfailover.reports.words import clock
 from ccfailover.reports.work import RECONCILED, Listed, Move, moves
 from ccfailover.runbooks.run import Run, RunState, StepRecord, StepStatus, fold
 from ccfailover.runtime import SECOND
@@ -217,10 +218,21 @@ def _header(store: Store, run: Run, records: Sequence[Record], made_at: int,
 def _consents(records: Sequence[Record], plan: str) -> Iterator[Said]:
     for record in records:
         if record.kind in ("confirmation.given", "approval.given", "approval.declined"):
-            said = str(record.data.get("how") or record.data.get("reason") or "")
+            said = _approved(record) if record.kind == "approval.given" else str(
+                record.data.get("how") or record.data.get("reason") or "")
             if record.data.get("plan") != plan:
                 said += f" (for another plan: {record.data.get('plan')})"
             yield Said(record.kind, record.at, record.actor, said)
+
+
+def _approved(record: Record) -> str:
+    """What an approval was given for, in words."""
+    data = record.data
+    ready = [f"{site} {was}" for site, was in (data.get("receivers") or {}).items()]
+    role = f"as {data['role']}, " if data.get("role") else ""
+    until = f", until {clock(data['valid_until'])}" if data.get("valid_until") else ""
+    return (f"{role}under policy {str(data.get('policy', ''))[:12]}, with "
+            f"{', '.join(ready) or 'no receiver'}{until}")
 
 
 def _outcome(run: Run, state: RunState, records: Sequence[Record], steps: Sequence[StepFacts],
@@ -335,6 +347,8 @@ def _sentence(record: Record) -> str:
                              for found in data.get("guards", ()))
         case "override.given":
             return f"{data.get('guard')}: {data.get('reason')}"
+        case "approval.given":
+            return _approved(record)
         case "run.superseded":
             return f"by {data.get('by')}" + ", which pre-empted it" * bool(data.get("pre_empted"))
         case "lease.stolen":

@@ -76,6 +76,9 @@ def test_the_second_person_lets_the_run_go_on(world: World) -> None:
     (given,) = (line for line in world.ok("outbox", "--list", "--json").json["waiting"]
                 if line["event"] == "run.approval_given")
     assert "mary@" in str(given)
+    report = " ".join(world.ok("report").out.split())
+    assert "Approval given mary@" in report and "as commander, under policy" in report
+    assert "with acme healthy, until 20" in report
 
 
 @pytest.mark.parametrize("variable", ["SUDO_USER", "USER"])
