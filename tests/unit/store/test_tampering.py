@@ -63,7 +63,7 @@ def evidence() -> Iterator[Evidence]:
     store.append("automation", "decision.made", {"trigger": "hq_down"}, actor="cron")
     store.end_run(lease, "run.succeeded", {}, actor="mary")
     two, _ = store.create_run(plan("queue:a"), actor=mary, ttl=30)
-    three, lease = store.create_run(plan("queue:b"), actor=mary, ttl=30, supersedes=two)
+    three, lease = store.create_run(plan("queue:b"), actor=mary, ttl=30, supersedes=(two,))
     store.append(f"run:{three}", "note", {"text": "grün\u2028x"}, actor="joe", lease=lease)
     store.append("automation", "ack", {"reason": "seen"}, actor="joe")
     heads = {}
