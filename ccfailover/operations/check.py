@@ -10,7 +10,7 @@ from ccfailover.errors import StoreError
 from ccfailover.health import assess, nagios, poller, triggers
 from ccfailover.model.health import Decision, TriggerState, World
 from ccfailover.operations import drift, run_list
-from ccfailover.operations.news import tell
+from ccfailover.operations.news import remind
 from ccfailover.operations.status import automation
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check(desk: Desk) -> Checked:
     runs = [(run, run_list.state_of(desk, run)) for run in run_list.open_runs(desk)]
     notes.extend((nagios.WARNING, found.told()) for found in drift.look_for(desk, world, runs))
     notes.extend(_undelivered(desk))
-    tell_of_interrupted(desk, runs)
+    remind(desk, world, runs)
     opened = _as_opened(runs)
     code, line = nagios.summary(policy, world, decisions, opened, notes=notes)
     return Checked(code, line, {
@@ -100,15 +100,8 @@ def _announce(desk: Desk, decisions: Sequence[Decision]) -> None:
                                    actor=str(desk.actor))
         from ccfailover.notify.outbox import Messages  # only when there is something to tell
 
-        Messages(desk.policy.heading).decision(
+        Messages(desk.policy.heading, desk.store.head("runs")).decision(
             decision, head=(record.seq, record.hash)).enqueue(desk.store)
-
-
-def tell_of_interrupted(desk: Desk, runs: Sequence[tuple[Run, RunState]]) -> None:
-    """A run whose process died cannot say so itself."""
-    for run, state in runs:
-        if state.value == "interrupted":
-            tell(desk, run, state)
 
 
 def open_runs(desk: Desk) -> list[triggers.OpenRun]:
