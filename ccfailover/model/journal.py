@@ -29,7 +29,10 @@ class Actor:
 
 
 LEASE_SECONDS = 30.0
-"""Time to live of a run's lease; whoever carries the run renews it every third of that."""
+"""How long a run may act after its last word from the store, where the policy does not say."""
+
+BEATS = 6
+"""Renewals in the time of one lease: a store that is away for two thirds of it loses no run."""
 
 
 def person(actor: str) -> str:

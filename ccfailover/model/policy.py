@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
+from ccfailover.model.journal import LEASE_SECONDS
 from ccfailover.model.shares import Shares
 
 Params = Mapping[str, object]
+
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,8 @@ class Policy:
 
     `runbooks` maps names to recipe data that override or extend the built-in ones; `stale_after`
     is how many probe intervals a reading stays usable. `store` is where the journal lives,
-    `store_location` the place it stands in, as far as the policy says so.
+    `store_location` the place it stands in, as far as the policy says so; `lease` the seconds for
+    which a run may act after its last word from the store.
     """
 
     name: str
@@ -237,6 +240,7 @@ class Policy:
     stale_after: float = 3.0
     store_location: str | None = None
     remind: Reminders = field(default_factory=Reminders)
+    lease: float = LEASE_SECONDS
 
     @property
     def heading(self) -> str:

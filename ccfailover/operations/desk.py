@@ -12,13 +12,20 @@ if TYPE_CHECKING:
     from ccfailover.model.journal import Actor
     from ccfailover.model.plan import Mode
     from ccfailover.model.policy import LeverSpec, Policy, Site
+    from ccfailover.providers.patience import Permit
     from ccfailover.runbooks.step import Levers, Step
     from ccfailover.runtime import Runtime
     from ccfailover.store import Store
 
 
 class Kinds(Protocol):
-    """The only door from a kind's name to its class."""
+    """The only door from a kind's name to its class.
+
+    `permit` is asked before every write of the levers that are handed out.
+    """
+
+    @property
+    def permit(self) -> Permit: ...
 
     def step(self, kind: str) -> type[Step]: ...
     def probe(self, kind: str) -> Probe: ...

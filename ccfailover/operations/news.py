@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ccfailover.model.journal import LEASE_SECONDS
 from ccfailover.runtime import SECOND
 
 if TYPE_CHECKING:
@@ -79,7 +78,8 @@ def waiting(desk: Desk, run: Run, state: RunState) -> Wait | None:
             return Wait(state.value, *run.since)
         case "interrupted":
             # Its process renewed the lease to the end; its last event may be much older.
-            beats = [lease.expires_at - int(LEASE_SECONDS * SECOND) for lease in desk.store.leases()
+            ttl = int(desk.policy.lease * SECOND)
+            beats = [lease.expires_at - ttl for lease in desk.store.leases()
                      if lease.run == run.id and lease.holder]
             return Wait(state.value, run.last_sign[0], max([run.last_sign[1], *beats]))
         case "running":

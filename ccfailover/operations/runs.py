@@ -23,7 +23,7 @@ from ccfailover.operations.run_list import open_runs as open_runs
 from ccfailover.operations.run_list import state_of as state_of
 from ccfailover.operations.step_guards import StepGuards
 from ccfailover.planning.guards import SOFT
-from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands, Watcher
+from ccfailover.runbooks.drive import Driver, Hands, Watcher
 from ccfailover.runbooks.run import Run, RunState, StepStatus
 from ccfailover.runbooks.takeover import doubt_left, outwaited, resting, stopped
 
@@ -68,7 +68,7 @@ def start(desk: Desk, prepared: Prepared, *, confirmed: str | None, incident: st
     if prepared.plan.pre_empts:
         prepared = _pre_empt(desk, prepared, watcher)
     plan = prepared.plan
-    run_id, lease = desk.store.create_run(plan, actor=desk.actor, ttl=LEASE_SECONDS,
+    run_id, lease = desk.store.create_run(plan, actor=desk.actor, ttl=desk.policy.lease,
                                           supersedes=plan.supersedes)
     for run in plan.pre_empts:
         tell(desk, load(desk, run), RunState.SUPERSEDED)
@@ -280,11 +280,11 @@ def _must_be_open(run: Run) -> None:
 def _take(desk: Desk, run: Run, steal: str = "") -> Lease:
     """The run's lease, waiting one lease time where its former holder may still be at work, or
     the one before whom another took it over."""
-    lease, maybe_alive = desk.store.acquire(run.id, actor=desk.actor, ttl=LEASE_SECONDS,
+    lease, maybe_alive = desk.store.acquire(run.id, actor=desk.actor, ttl=desk.policy.lease,
                                             steal=steal)
     if steal:
         tell_of_theft(desk, run)
-    doubt = LEASE_SECONDS if maybe_alive else _doubt_left(desk, run.id)
+    doubt = desk.policy.lease if maybe_alive else _doubt_left(desk, run.id)
     if not doubt:
         return lease
     lease = _outwait(desk, lease, doubt)
@@ -298,11 +298,11 @@ def _take(desk: Desk, run: Run, steal: str = "") -> Lease:
 
 
 def _doubt_left(desk: Desk, run_id: str) -> float:
-    return doubt_left(desk.store.read(f"run:{run_id}"), desk.store.now(), LEASE_SECONDS)
+    return doubt_left(desk.store.read(f"run:{run_id}"), desk.store.now(), desk.policy.lease)
 
 
 def _outwait(desk: Desk, lease: Lease, seconds: float) -> Lease:
-    return resting(outwaited(desk.store, desk.runtime, lease, LEASE_SECONDS, seconds),
+    return resting(outwaited(desk.store, desk.runtime, lease, desk.policy.lease, seconds),
                    desk.runtime)
 
 
@@ -347,7 +347,8 @@ def _hands(desk: Desk, plan: Plan, watch: Watch) -> Hands:
     kinds = desk.kinds
     return Hands(
         policy=desk.policy, store=desk.store, runtime=desk.runtime,
-        levers=kinds.levers(plan.mode), site_state=watch.state, observe=watch.observe,
+        levers=kinds.levers(plan.mode), permit=kinds.permit, site_state=watch.state,
+        observe=watch.observe,
         guard=StepGuards(desk, watch),
         make_step=lambda spec, context: kinds.step(spec.kind)(spec, context),
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ccfailover.model.journal import LEASE_SECONDS
 from ccfailover.model.policy import (
     Dependency,
     GuardLimits,
@@ -44,7 +45,7 @@ def build(document: Document) -> Policy:
              for name, block in data["sites"].items()}
     queues = {name: _queue(name, block, data) for name, block in data["queues"].items()}
     store = data.get("store")
-    place = store.get("location") if isinstance(store, dict) else None
+    of_store = store if isinstance(store, dict) else {}
     return Policy(
         name=data["name"],
         environment=data.get("environment", "production"),
@@ -53,7 +54,8 @@ def build(document: Document) -> Policy:
         currency=data.get("currency", "USD"),
         timezone=data.get("timezone", "UTC"),
         store=store.get("path") if isinstance(store, dict) else store,
-        store_location=place,
+        store_location=of_store.get("location"),
+        lease=duration(of_store["lease"]) if "lease" in of_store else LEASE_SECONDS,
         sites=sites,
         dependencies={
             name: Dependency(name, block.get("location"),

@@ -17,10 +17,14 @@ from ccfailover.policy import figures
 from ccfailover.policy.kinds import KindSchemas
 from ccfailover.policy.places import Path
 from ccfailover.policy.read import Document
+from ccfailover.policy.units import duration
 from ccfailover.policy.values import shown
 
 PUBLIC = frozenset({"public", "internet"})
 """Locations that are nobody's: what is there does not fail with a site."""
+
+SHORTEST_LEASE, LONGEST_LEASE = 5.0, 300.0
+"""Seconds. Below, any hiccup of the store interrupts a run; above, nobody wants to wait it out."""
 
 
 def check(policy: Policy, document: Document, kinds: KindSchemas) -> list[Problem]:
@@ -35,6 +39,7 @@ def check(policy: Policy, document: Document, kinds: KindSchemas) -> list[Proble
         rules.times(queue)
     rules.triggers()
     rules.store()
+    rules.lease()
     rules.unused()
     return rules.problems
 
@@ -233,6 +238,21 @@ class _Rules:
                 if host in figures.hosts(site):
                     self._say(path, f"the store is on {shown(host)}, a host that is probed as "
                               f"part of {name}: it would be gone when it is needed")
+
+    def lease(self) -> None:
+        """Long enough to outlive a stutter of the store; short enough to be waited out."""
+        lease = self._policy.lease
+        if not SHORTEST_LEASE <= lease <= LONGEST_LEASE:
+            self._say(("store", "lease"), f"a lease of {lease:g} s: it must last from "
+                      f"{SHORTEST_LEASE:g} s to {LONGEST_LEASE:g} s")
+            return
+        for name, provider in self._policy.providers.items():
+            given = provider.params.get("timeout")
+            longest = duration(given) if isinstance(given, str) else given
+            if isinstance(longest, int | float) and longest > lease / 2:
+                self._warn(("providers", name, "timeout"),
+                           f"a call to {name} may take {longest:g} s, more than half a lease "
+                           f"({lease:g} s): one may still land after another process took over")
 
     def unused(self) -> None:
         """What nothing refers to is either left over or forgotten."""

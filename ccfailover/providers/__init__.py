@@ -25,6 +25,7 @@ from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.model.shares import Shares
 from ccfailover.providers.bodies import Understood, understand
+from ccfailover.providers.params import seconds
 from ccfailover.runtime import Runtime
 
 __all__ = [
@@ -170,7 +171,8 @@ class Provider(LeverSource):
     """One platform account behind one adapter. Subclasses override what they can do.
 
     `PARAMS` is the JSON Schema (2020-12) of the provider block's own keys; `LEVER` of the keys a
-    `route`, `intake`, `backlog` or `consumers` entry may carry beside `provider`.
+    `route`, `intake`, `backlog` or `consumers` entry may carry beside `provider`. `TIMEOUT`: the
+    seconds after which a call is given up where the block's `timeout` does not say.
 
     `resolve` turns a secret's reference into the secret when it is first needed.
     """
@@ -178,6 +180,7 @@ class Provider(LeverSource):
     kind: ClassVar[str]
     PARAMS: ClassVar[Mapping[str, object]]
     LEVER: ClassVar[Mapping[str, object]]
+    TIMEOUT: ClassVar[float] = 10.0
     summary: ClassVar[str]
 
     def __init__(self, spec: ProviderSpec, *, resolve: Resolve, runtime: Runtime) -> None:
@@ -191,6 +194,11 @@ class Provider(LeverSource):
     def capabilities(cls, params: Mapping[str, object],
                      lever: Mapping[str, object] | None = None) -> Capabilities:
         """From policy parameters alone, without I/O: `lever` narrows it to one lever."""
+
+    @property
+    def call_seconds(self) -> float:
+        """The longest that one call may take, without repetitions."""
+        return seconds(self.spec.params.get("timeout"), self.TIMEOUT)
 
     def route_view(self, lever: LeverSpec) -> RouteView:
         return self.route(lever)

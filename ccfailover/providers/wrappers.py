@@ -10,9 +10,9 @@ Each is a LeverSource, as a provider is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
-from ccfailover.errors import Refused, Unavailable
+from ccfailover.errors import Refused
 from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.policy import LeverSpec
 from ccfailover.model.shares import Shares
@@ -28,12 +28,12 @@ from ccfailover.providers import (
     RouteState,
     RouteView,
 )
+from ccfailover.providers.patience import Patience as Patience
+from ccfailover.providers.patience import Permit
 from ccfailover.runtime import Runtime
 
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
-
 T = TypeVar("T")
+May = Callable[[], None]
 
 
 class _Wrapper(LeverSource):
@@ -199,84 +199,22 @@ class _DryBacklog(Backlog):
 # --- Retrying ----------------------------------------------------------------------------------
 
 
-class Patience:
-    """Bounds of trying again: at most `attempts` calls, and no new one that would begin more
-    than `total` seconds after the first. The wait doubles from `first` up to `longest` and is
-    drawn from its upper half; a platform's Retry-After counts when it is longer."""
-
-    def __init__(self, runtime: Runtime, *, attempts: int = 4, first: float = 0.2,
-                 longest: float = 5.0, total: float = 30.0) -> None:
-        self._runtime = runtime
-        self._attempts = attempts
-        self._first = first
-        self._longest = longest
-        self._total = total
-
-    def call(self, fn: Callable[[], T], *, again: Callable[[Unavailable], bool]) -> T:
-        """`fn()`, repeated while it raises an Unavailable that `again` accepts; then the last
-        error is raised as it is."""
-        begun = self._runtime.monotonic()
-        try:
-            return fn()
-        except Unavailable as error:
-            if self._attempts < 2 or not again(error):
-                raise
-            first: Unavailable | None = error
-        # Imported once something has failed: the library costs a start 8 ms.
-        from tenacity import Retrying as Loop
-        from tenacity import retry_if_exception, stop_after_attempt
-
-        often = stop_after_attempt(self._attempts)
-
-        def attempt() -> T:
-            nonlocal first
-            failed, first = first, None
-            if failed is not None:
-                raise failed  # the first call's, which is counted but not made again
-            return fn()
-
-        def enough(state: RetryCallState) -> bool:
-            spent = self._runtime.monotonic() - begun
-            return often(state) or spent + state.upcoming_sleep > self._total
-
-        loop = Loop(
-            retry=retry_if_exception(lambda e: isinstance(e, Unavailable) and again(e)),
-            stop=enough,
-            wait=self._wait, sleep=self._runtime.sleep, reraise=True,
-        )
-        return loop(attempt)
-
-    def until_done(self, fn: Callable[[], bool]) -> None:
-        """`fn()` until it says that nothing is left, within the same bounds."""
-
-        def attempt() -> None:
-            if not fn():
-                raise Unavailable("not all of it is done", in_doubt=False)
-
-        try:
-            self.call(attempt, again=lambda error: True)
-        except Unavailable:
-            return
-
-    def _wait(self, state: RetryCallState) -> float:
-        longest = min(self._longest, self._first * 2.0 ** (state.attempt_number - 1))
-        wait = longest * (0.5 + 0.5 * self._runtime.random())
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, Unavailable) else None
-        return max(wait, asked or 0.0)
-
-
 class Retrying(_Wrapper):
     """Repeats reads freely, and writes because they are absolute or carry a key.
 
     Not repeated: a claim whose reply was lost (it would raise the items' receive count again),
-    and a put that may have landed on a platform without idempotent put (it would duplicate)."""
+    and a put that may have landed on a platform without idempotent put (it would duplicate).
+    `permit` is asked before every attempt to write."""
 
-    def __init__(self, inner: Provider, runtime: Runtime, *,
-                 patience: Patience | None = None) -> None:
+    def __init__(self, inner: Provider, runtime: Runtime, *, patience: Patience | None = None,
+                 permit: Permit | None = None) -> None:
         super().__init__(inner)
         self._provider = inner
         self._patience = patience or Patience(runtime)
+        self._permit = permit or Permit()
+
+    def _may(self) -> None:
+        self._permit.check(self._provider.call_seconds)
 
     def route_view(self, lever: LeverSpec) -> RouteView:
         view = self._inner.route_view(lever)
@@ -291,23 +229,24 @@ class Retrying(_Wrapper):
         return _BacklogReads(lambda: self._read(view.measure))
 
     def route(self, lever: LeverSpec) -> Route:
-        return _PatientRoute(self._inner.route(lever), self._patience)
+        return _PatientRoute(self._inner.route(lever), self._patience, self._may)
 
     def gate(self, lever: LeverSpec) -> Gate:
-        return _PatientGate(self._inner.gate(lever), self._patience)
+        return _PatientGate(self._inner.gate(lever), self._patience, self._may)
 
     def backlog(self, lever: LeverSpec) -> Backlog:
         able = self._provider.capabilities(
             self._provider.spec.params, {"ref": lever.ref, **lever.params})
-        return _PatientBacklog(self._inner.backlog(lever), self._patience, able.idempotent_put)
+        return _PatientBacklog(self._inner.backlog(lever), self._patience, able.idempotent_put,
+                               self._may)
 
     def _read(self, fn: Callable[[], T]) -> T:
         return self._patience.call(fn, again=lambda error: True)
 
 
 class _PatientRoute(Route):
-    def __init__(self, inner: Route, patience: Patience) -> None:
-        self._inner, self._patience = inner, patience
+    def __init__(self, inner: Route, patience: Patience, may: May) -> None:
+        self._inner, self._patience, self._may = inner, patience, may
 
     def read(self) -> RouteState:
         return self._patience.call(self._inner.read, again=lambda error: True)
@@ -316,25 +255,32 @@ class _PatientRoute(Route):
         return self._patience.call(self._inner.measure, again=lambda error: True)
 
     def shift(self, to: Shares, *, expected: RouteState | None, key: str) -> None:
-        self._patience.call(lambda: self._inner.shift(to, expected=expected, key=key),
-                            again=lambda error: True)
+        def attempt() -> None:
+            self._may()
+            self._inner.shift(to, expected=expected, key=key)
+
+        self._patience.call(attempt, again=lambda error: True)
 
 
 class _PatientGate(Gate):
-    def __init__(self, inner: Gate, patience: Patience) -> None:
-        self._inner, self._patience = inner, patience
+    def __init__(self, inner: Gate, patience: Patience, may: May) -> None:
+        self._inner, self._patience, self._may = inner, patience, may
 
     def is_open(self) -> bool:
         return self._patience.call(self._inner.is_open, again=lambda error: True)
 
     def set_open(self, is_open: bool, *, key: str) -> None:
-        self._patience.call(lambda: self._inner.set_open(is_open, key=key),
-                            again=lambda error: True)
+        def attempt() -> None:
+            self._may()
+            self._inner.set_open(is_open, key=key)
+
+        self._patience.call(attempt, again=lambda error: True)
 
 
 class _PatientBacklog(Backlog):
-    def __init__(self, inner: Backlog, patience: Patience, idempotent: bool) -> None:
+    def __init__(self, inner: Backlog, patience: Patience, idempotent: bool, may: May) -> None:
         self._inner, self._patience, self._idempotent = inner, patience, idempotent
+        self._may = may
         self.claim_seconds = inner.claim_seconds
 
     def measure(self) -> BacklogMeasure:
@@ -347,17 +293,24 @@ class _PatientBacklog(Backlog):
         return self._patience.call(self._inner.check_writable, again=lambda error: True)
 
     def claim(self, limit: int) -> Sequence[WorkItem]:
-        return self._patience.call(lambda: self._inner.claim(limit),
-                                   again=lambda error: not error.in_doubt)
+        def attempt() -> Sequence[WorkItem]:
+            self._may()
+            return self._inner.claim(limit)
+
+        return self._patience.call(attempt, again=lambda error: not error.in_doubt)
 
     def extend(self, handles: Sequence[str], seconds: float) -> Mapping[str, bool]:
-        return self._patience.call(lambda: self._inner.extend(handles, seconds),
-                                   again=lambda error: True)
+        def attempt() -> Mapping[str, bool]:
+            self._may()
+            return self._inner.extend(handles, seconds)
+
+        return self._patience.call(attempt, again=lambda error: True)
 
     def settle(self, handles: Sequence[str]) -> Mapping[str, bool]:
         done = dict.fromkeys(handles, False)
 
         def attempt() -> bool:
+            self._may()
             left = [handle for handle, settled in done.items() if not settled]
             done.update(self._inner.settle(left))
             return all(done.values())
@@ -369,6 +322,7 @@ class _PatientBacklog(Backlog):
         results: dict[int, PutResult] = {}
 
         def attempt() -> bool:
+            self._may()
             left = [i for i in range(len(items)) if i not in results or self._again(results[i])]
             sent = self._inner.put([items[i] for i in left], keys=keys)
             for index, result in zip(left, sent, strict=True):

@@ -7,10 +7,11 @@ whoever cannot write the journal, or no longer owns the levers, must not act.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from ccfailover.errors import (
     CcfError,
@@ -24,10 +25,11 @@ from ccfailover.errors import (
     UsageError,
 )
 from ccfailover.model.health import Reading
+from ccfailover.model.journal import BEATS, Actor, Lease, Record
 from ccfailover.model.journal import LEASE_SECONDS as LEASE_SECONDS
-from ccfailover.model.journal import Actor, Lease, Record
 from ccfailover.model.plan import Finding, Json, Mode, StepSpec
 from ccfailover.model.policy import Policy, ProbeSpec
+from ccfailover.providers.patience import Permit
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.engine import Applied, Guarded, Result, Snapped
 from ccfailover.runbooks.run import Run, fold
@@ -35,13 +37,21 @@ from ccfailover.runbooks.step import Levers, Move, Observed, Step, StepContext, 
 from ccfailover.runtime import Runtime
 from ccfailover.store import Store
 
+T = TypeVar("T")
+
+LONGEST_STEP = 2 / 3
+LONGEST_CALL = 1 / 2
+"""Parts of the lease that must be left when a step, or a single call of one, begins; less where
+it says that it takes less."""
+
 _OTHERS = (PolicyError, StateUnknown, UsageError)
 """A secret that leads nowhere, a step kind that is not installed: one branch's trouble, too."""
 
 
 @dataclass(frozen=True)
 class Hands:
-    """What a run acts with; wiring builds it. `levers` of a shadow drill hold views only."""
+    """What a run acts with; wiring builds it. `levers` of a shadow drill hold views only; every
+    attempt to write with them asks `permit` first."""
 
     policy: Policy
     store: Store
@@ -51,6 +61,7 @@ class Hands:
     site_state: Callable[[str], str]
     observe: Callable[[ProbeSpec], Reading]
     guard: Callable[[Run, Sequence[Move]], Sequence[Finding]]
+    permit: Permit = field(default_factory=Permit)
 
 
 class Watcher(Protocol):
@@ -78,17 +89,19 @@ class Driver:
     """Carries one run, for one process, under one lease."""
 
     def __init__(self, run: Run, lease: Lease, hands: Hands, *, actor: Actor,
-                 watcher: Watcher | None = None, ttl: float = LEASE_SECONDS) -> None:
+                 watcher: Watcher | None = None) -> None:
         self._run = run
         self._lease = lease
         self._hands = hands
         self._actor = str(actor)
         self._watcher: Watcher = watcher or Silent()
-        self._ttl = ttl
+        self._ttl = hands.policy.lease
         self._steps: dict[str, Step] = {}
         self._stop = False
         self._halted = False
         self._lost: Fenced | None = None
+        self._until = -math.inf  # by our own clock; what the store has promised lasts longer
+        hands.permit.given_by(self._may_write)
         self._beating = threading.Event()
 
     @property
@@ -181,8 +194,8 @@ class Driver:
     # --- the journal -------------------------------------------------------------------------
 
     def _append(self, kind: str, data: Json) -> None:
-        record = self._hands.store.append(f"run:{self._run.id}", kind, data, actor=self._actor,
-                                          lease=self._lease)
+        record = self._renewing(lambda: self._hands.store.append(
+            f"run:{self._run.id}", kind, data, actor=self._actor, lease=self._lease))
         self._watcher.event(record)
 
     def _end(self, kind: str, data: Json) -> None:
@@ -199,8 +212,8 @@ class Driver:
     # --- the lease ---------------------------------------------------------------------------
 
     def _heartbeat(self) -> None:
-        """Listen every second for a stop, and for whoever takes the run from us; renew every third
-        of the lease."""
+        """Listen every second for a stop, and for whoever takes the run from us; renew every
+        `1 / BEATS` of the lease."""
         runtime, store = self._hands.runtime, self._hands.store
         renewed = runtime.monotonic()
         while not self._beating.wait(1.0):
@@ -209,8 +222,8 @@ class Driver:
                 if fold(records).stop_requested:
                     self._stop = True
                 taken = any(record.fence > self._lease.fence for record in records)
-                if taken or runtime.monotonic() - renewed >= self._ttl / 3:
-                    store.renew(self._lease, self._ttl)
+                if taken or runtime.monotonic() - renewed >= self._ttl / BEATS:
+                    self._renewing(lambda: store.renew(self._lease, self._ttl))
                     renewed = runtime.monotonic()
             except Fenced as error:
                 self._lost = error
@@ -222,7 +235,29 @@ class Driver:
     def _check_fence(self, needs: float) -> None:
         if self._lost is not None:
             raise self._lost
-        self._hands.store.check_fence(self._lease, needs)
+        # A step that takes longer than a short lease asks again before each of its writes.
+        needs = min(needs, self._ttl * LONGEST_STEP)
+        self._renewing(lambda: self._hands.store.check_fence(self._lease, needs))
+
+    def _renewing(self, call: Callable[[], T]) -> T:
+        """A call that renews the lease. Counted from before it: the store's clock began later."""
+        before = self._hands.runtime.monotonic()
+        result = call()
+        self._until = max(self._until, before + self._ttl)
+        return result
+
+    def _may_write(self, seconds: float) -> None:
+        """Before every attempt of a call that may take so long: by our own clock it ends within
+        the lease. The store is asked again when it would not. Raises Fenced or StoreError."""
+        monotonic, needs = self._hands.runtime.monotonic, min(seconds, self._ttl * LONGEST_CALL)
+        if self._lost is None and self._until - monotonic() >= needs:
+            return
+        self._check_fence(needs)
+        if self._until - monotonic() < needs:
+            raise Fenced(f"the store took so long to answer that too little of the lease of "
+                         f"{self._ttl:g} s is left", where=f"run {self._run.id}",
+                         not_done="the call was not made",
+                         hint=f"ccfailover status, then ccfailover resume {self._run.id}")
 
     # --- the world ---------------------------------------------------------------------------
 

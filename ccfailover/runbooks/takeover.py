@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from ccfailover.model.journal import Lease, Record
+from ccfailover.model.journal import BEATS, Lease, Record
 from ccfailover.model.plan import Finding, Mode, Plan
 from ccfailover.runbooks.plan import KINDS
 from ccfailover.runbooks.run import Run
@@ -97,7 +97,7 @@ def outwaited(store: Store, runtime: Runtime, lease: Lease, ttl: float,
     """Keep the lease, and rest: a call that the former holder had begun has ended by then."""
     end = runtime.monotonic() + seconds
     while (left := end - runtime.monotonic()) > 0:
-        yield min(left, ttl / 3)
+        yield min(left, ttl / BEATS)
         lease = store.renew(lease, ttl)
     return lease
 

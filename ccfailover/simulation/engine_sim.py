@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 from ccfailover.errors import Fenced, LeaseHeld, Refused, StoreError, UsageError
 from ccfailover.model.capabilities import Capabilities
-from ccfailover.model.journal import Actor, Lease
+from ccfailover.model.journal import BEATS, LEASE_SECONDS, Actor, Lease
 from ccfailover.model.plan import Finding, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec
 from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
 from ccfailover.providers.wrappers import Retrying
 from ccfailover.runbooks import engine
-from ccfailover.runbooks.drive import LEASE_SECONDS, Driver, Hands
+from ccfailover.runbooks.drive import Driver, Hands
 from ccfailover.runbooks.engine import Result
 from ccfailover.runbooks.guarding import Automation, before_step
 from ccfailover.runbooks.plan import Circumstances
@@ -355,7 +355,7 @@ class Carrier(Process):
                     taken = taken or record.fence > self._held().fence
                     if record.kind == "stop.requested" and seen > run.head[0]:
                         driver.stop()
-                if taken or office.runtime.monotonic() - renewed >= LEASE_SECONDS / 3:
+                if taken or office.runtime.monotonic() - renewed >= LEASE_SECONDS / BEATS:
                     office.store.renew(self._held(), LEASE_SECONDS)
                     renewed = office.runtime.monotonic()
             except Fenced as error:

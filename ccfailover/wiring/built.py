@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ccfailover.wiring import kinds
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         Route,
         RouteView,
     )
+    from ccfailover.providers.patience import Permit
     from ccfailover.runbooks.step import Levers, Step
     from ccfailover.runtime import Runtime
 
@@ -32,11 +34,12 @@ class PlatformLevers:
     """
 
     def __init__(self, policy: Policy, resolve: Callable[[str], str], runtime: Runtime,
-                 mode: Mode) -> None:
+                 mode: Mode, permit: Permit) -> None:
         self._policy = policy
         self._resolve = resolve
         self._runtime = runtime
         self._mode = mode
+        self._permit = permit
         self._sources: dict[str, LeverSource] = {}
 
     def _source(self, lever: LeverSpec) -> LeverSource:
@@ -46,7 +49,8 @@ class PlatformLevers:
             spec = self._policy.providers[lever.provider]
             cls = kinds.provider_class(spec.kind)
             source: LeverSource = Retrying(
-                cls(spec, resolve=self._resolve, runtime=self._runtime), runtime=self._runtime)
+                cls(spec, resolve=self._resolve, runtime=self._runtime), runtime=self._runtime,
+                permit=self._permit)
             if self._mode.value != "real":
                 source = ViewsOnly(source)
             self._sources[lever.provider] = source
@@ -94,6 +98,12 @@ class BuiltKinds:
         self._levers: dict[Mode, Levers] = {}
         self._probes: dict[str, Probe] = {}
 
+    @cached_property
+    def permit(self) -> Permit:
+        from ccfailover.providers.patience import Permit
+
+        return Permit()
+
     def step(self, kind: str) -> type[Step]:
         return kinds.step_class(kind)
 
@@ -111,7 +121,8 @@ class BuiltKinds:
 
     def levers(self, mode: Mode) -> Levers:
         if mode not in self._levers:
-            self._levers[mode] = PlatformLevers(self._policy, self._resolve, self._runtime, mode)
+            self._levers[mode] = PlatformLevers(self._policy, self._resolve, self._runtime, mode,
+                                                self.permit)
         return self._levers[mode]
 
     def capabilities(self, lever: LeverSpec) -> Capabilities:

@@ -37,6 +37,7 @@ from ccfailover.providers import (
     Route,
     RouteView,
 )
+from ccfailover.providers.patience import Permit
 from ccfailover.providers.wrappers import Retrying, ViewsOnly
 from ccfailover.runbooks.plan import Request
 from ccfailover.runbooks.run import RunState
@@ -155,13 +156,13 @@ class SimulatedLevers:
     """Every provider of a policy as a platform in memory; views only in a drill."""
 
     def __init__(self, policy: Policy, platforms: Mapping[str, Platform], runtime: Clock,
-                 mode: Mode) -> None:
+                 mode: Mode, permit: Permit) -> None:
         self._policy = policy
         self._sources: dict[str, LeverSource] = {}
         for name, spec in policy.providers.items():
             source: LeverSource = Retrying(SimulatedProvider(
                 simulated(spec), resolve=str, runtime=runtime, platform=platforms[name],
-            ), runtime=runtime)
+            ), runtime=runtime, permit=permit)
             self._sources[name] = source if mode is Mode.REAL else ViewsOnly(source)
 
     def route_view(self, lever: LeverSpec) -> RouteView:
@@ -203,7 +204,9 @@ class SimulatedKinds:
     def __init__(self, policy: Policy, platforms: Mapping[str, Platform], runtime: Clock,
                  stated: Mapping[str, Outcome]) -> None:
         self._policy, self._runtime = policy, runtime
-        self._levers = {mode: SimulatedLevers(policy, platforms, runtime, mode) for mode in Mode}
+        self.permit = Permit()
+        self._levers = {mode: SimulatedLevers(policy, platforms, runtime, mode, self.permit)
+                        for mode in Mode}
         self._stated = StatedProbe(runtime, stated)
 
     def step(self, kind: str) -> type[Step]:

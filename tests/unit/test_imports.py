@@ -55,7 +55,8 @@ CHECK = STATUS - {"commands.status"} | {
     "model.capabilities", "model.items", "policy.conditions", "policy.values",
     "providers", "providers.bodies", "providers.curl", "providers.documents", "providers.http",
     "providers.http.levers", "providers.http.schema", "providers.http.session",
-    "providers.http.settings", "providers.http.template", "providers.params", "providers.wrappers",
+    "providers.http.settings", "providers.http.template", "providers.params",
+    "providers.patience", "providers.wrappers",
     "store.migrations.m0001",
 }
 """Of a policy that names only `http`, with a new store, so that every probe is due."""

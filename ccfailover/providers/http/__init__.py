@@ -38,7 +38,7 @@ class HttpProvider(Provider):
 
     def __init__(self, spec: ProviderSpec, *, resolve: Resolve, runtime: Runtime) -> None:
         super().__init__(spec, resolve=resolve, runtime=runtime)
-        self._session = Session(spec, resolve, runtime)
+        self._session = Session(spec, resolve, runtime, timeout=self.call_seconds)
 
     @classmethod
     def capabilities(

@@ -13,10 +13,9 @@ from ccfailover.providers.curl import Client, Origin, Reply, check_status, origi
 from ccfailover.providers.documents import parse
 from ccfailover.providers.http.settings import Call
 from ccfailover.providers.http.template import render
-from ccfailover.providers.params import is_reference, mapping, seconds, text
+from ccfailover.providers.params import is_reference, mapping, text
 from ccfailover.runtime import Runtime
 
-_DEFAULT_TIMEOUT = 10.0
 _CONNECT_TIMEOUT = 5.0
 _BODY_CAP = 1_048_576
 
@@ -25,7 +24,8 @@ class Session:
     """Shared by a provider's levers; threads may share it. Secrets are fetched when first used
     and fetched anew after a 401, so that a rotated one is picked up."""
 
-    def __init__(self, spec: ProviderSpec, resolve: Resolve, runtime: Runtime) -> None:
+    def __init__(self, spec: ProviderSpec, resolve: Resolve, runtime: Runtime, *,
+                 timeout: float) -> None:
         self.name = spec.name
         self._params = spec.params
         self._resolve = resolve
@@ -33,7 +33,7 @@ class Session:
         tls = mapping(spec.params.get("tls"))
         self._client = Client(
             spec.name,
-            timeout=seconds(spec.params.get("timeout"), _DEFAULT_TIMEOUT),
+            timeout=timeout,
             connect_timeout=_CONNECT_TIMEOUT,
             ca=text(tls.get("ca")) or None,
             verify=tls.get("verify") is not False,

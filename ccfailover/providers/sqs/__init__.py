@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.providers import Backlog, Provider, Resolve
-from ccfailover.providers.params import DURATION, REFERENCE, mapping, seconds, text
+from ccfailover.providers.params import DURATION, REFERENCE, mapping, text
 from ccfailover.providers.sqs.backlog import SqsBacklog
 from ccfailover.providers.sqs.messages import DEDUP_WINDOW, MAX_ITEM_BYTES
 from ccfailover.providers.sqs.transport import Transport
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
 _CONNECT_TIMEOUT: Final = 5.0
-_TIMEOUT: Final = 15.0
 
 
 class SqsProvider(Provider):
     kind: ClassVar[str] = "sqs"
+    TIMEOUT: ClassVar[float] = 15.0
     summary: ClassVar[str] = "Amazon SQS and servers that speak its protocol: backlogs"
     PARAMS: ClassVar[Mapping[str, object]] = {
         "type": "object", "additionalProperties": False,
@@ -70,7 +70,7 @@ class SqsProvider(Provider):
         super().__init__(spec, resolve=resolve, runtime=runtime)
         self._client: SQSClient | None = None
         self._transport = Transport(
-            spec.name, timeout=seconds(spec.params.get("timeout"), _TIMEOUT),
+            spec.name, timeout=self.call_seconds,
             connect_timeout=_CONNECT_TIMEOUT,
         )
         self._lock = Lock()
@@ -129,7 +129,7 @@ class SqsProvider(Provider):
                 endpoint_url=text(params.get("endpoint_url")) or None,
                 config=Config(
                     connect_timeout=_CONNECT_TIMEOUT,
-                    read_timeout=seconds(params.get("timeout"), _TIMEOUT),
+                    read_timeout=self.call_seconds,
                     retries={"total_max_attempts": 1},
                 ),
             )

@@ -21,6 +21,7 @@ from ccfailover.model.policy import LeverSpec, Policy
 from ccfailover.operations.desk import Desk
 from ccfailover.policy import load as policy_load
 from ccfailover.providers import LeverSource
+from ccfailover.providers.patience import Permit
 from ccfailover.providers.wrappers import Retrying, ViewsOnly
 from ccfailover.runbooks.step import Levers, Step
 from ccfailover.runtime import SECOND, SystemRuntime
@@ -112,14 +113,15 @@ class SimulatedLevers(PlatformLevers):
     """The real door to the levers; behind it stand simulated platforms."""
 
     def __init__(self, room: Room, mode: Mode) -> None:
-        super().__init__(room.policy, str, room.runtime, mode)
+        super().__init__(room.policy, str, room.runtime, mode, room.permit)
         self._room, self._shadow = room, mode is not Mode.REAL
 
     def _source(self, lever: LeverSpec) -> LeverSource:
         spec = self._policy.providers[lever.provider]
         found: LeverSource = Retrying(SimulatedProvider(
             spec, resolve=str, runtime=self._room.runtime,
-            platform=self._room.platforms[lever.provider]), runtime=self._room.runtime)
+            platform=self._room.platforms[lever.provider]), runtime=self._room.runtime,
+            permit=self._permit)
         return ViewsOnly(found) if self._shadow else found
 
     def capabilities(self, lever: LeverSpec) -> Capabilities:
@@ -153,6 +155,7 @@ class Room:
                  states: Mapping[str, str],
                  loaded: Callable[[Policy], Policy] = lambda policy: policy) -> None:
         self.runtime = VirtualRuntime(instant(at))
+        self.permit = Permit()
         self.states: Mapping[str, str] = dict(states)
         policy = yaml.safe_load(EXAMPLE.read_text())
         self._simulate(policy)

@@ -110,6 +110,37 @@ def test_what_a_trigger_acts_on(examine, right, extra, when, run, subject):
     assert policy.triggers["more"].subject == subject
 
 
+@pytest.mark.parametrize(("given", "lease"), [
+    ("store: /var/lib/x.db", 30.0), ("store: {path: /var/lib/x.db}", 30.0),
+    ("store: {path: /var/lib/x.db, lease: 10s}", 10.0),
+    ("store: {path: /var/lib/x.db, lease: 5m}", 300.0),
+])
+def test_a_lease_lasts_as_long_as_the_policy_says(examine, right, given, lease):
+    """Half a minute where it says nothing."""
+    policy, problems = examine(right + given + "\n")
+    assert policy is not None, [str(one) for one in problems]
+    assert policy.lease == lease
+    assert problems == []
+
+
+@pytest.mark.parametrize("lease", ["0", "4s", "301s", "1d"])
+def test_a_lease_has_bounds(examine, right, lease):
+    """Too short and a stutter of the store interrupts a run; too long and nobody waits it out."""
+    policy, problems = examine(right + f"store: {{path: /x.db, lease: {lease}}}\n")
+    assert policy is None
+    assert ["must last from 5 s to 300 s" in str(one) for one in problems] == [True]
+
+
+def test_a_call_that_may_outlast_the_lease_is_told(examine, swapped):
+    """With the figures, and where to change it."""
+    text = swapped('token: "env:TOKEN"', 'timeout: 6s, token: "env:TOKEN"')
+    found = examine(text + "store: {path: /x.db, lease: 10s}\n")
+    assert found[0] is not None
+    told, = warnings(found)
+    assert "a call to edge may take 6 s, more than half a lease (10 s)" in told
+    assert examine(text + "store: {path: /x.db, lease: 12s}\n")[1] == []
+
+
 def test_yaml_1_2_words(examine, swapped):
     """`NO` is a state, `10:30` a text: nothing is guessed as YAML 1.1 would."""
     policy, _ = examine(swapped("licences: [TX, OK]", "licences: [NO, ON]\n    location: 10:30"

@@ -125,7 +125,8 @@ def test_a_secret_that_leads_nowhere_pauses_its_branch_only(store: Store) -> Non
     """Not the whole run with a stack trace: the other branch goes on, the journal says why."""
     run, lease, actor = begun(store, plan(Branch("x", (spec("x", deadline=0.1),)),
                                           Branch("y", (spec("y"),))))
-    hands = Hands(policy=cast(Any, None), store=store, runtime=SystemRuntime(),
+    hands = Hands(policy=cast(Any, SimpleNamespace(lease=30.0)), store=store,
+                  runtime=SystemRuntime(),
                   levers=cast(Any, None), make_step=Secretive, site_state=lambda name: "healthy",
                   observe=cast(Any, None), guard=lambda run, moves: ())
     driver = Driver(fold(store.read(f"run:{run}")), lease, hands, actor=actor)
