@@ -197,7 +197,7 @@ def test_an_answer_that_comes_too_late_is_none(host: Host) -> None:
         host.store.takes = LEASE - 2
 
     host.before = slow
-    with pytest.raises(Fenced, match="took so long|ran out"):
+    with pytest.raises(Fenced, match=r"took so long|ran out"):
         host.driver.go(back=False)
     assert host.route.began == []
 
