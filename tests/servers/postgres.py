@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -19,14 +20,17 @@ _PLAIN = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 
 
 class Postgres:
-    """One server. `dsn(database)` is how a store reaches it; it can be stopped and started."""
+    """One server. `dsn(database)` is how a store reaches it; it can be stopped and started.
 
-    def __init__(self, programs: Path, *settings: str) -> None:
+    `beside`: a further address to listen on, in a network of our own."""
+
+    def __init__(self, programs: Path, *settings: str, beside: str | None = None) -> None:
         # Not below pytest's own folder: every pytest that starts closes that to other users.
         self.place = place = Path(tempfile.mkdtemp(prefix="ccfailover-pg-"))
         self.programs = programs
         self._data, self._sockets = place / "data", place / "run"
         self._settings = settings
+        self._addresses = ",".join(["127.0.0.1", *([beside] if beside else [])])
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _unprivileged()
         self.port = _free_port()
@@ -41,10 +45,14 @@ class Postgres:
         secret.chmod(0o644)
         self._run([str(programs / "initdb"), "-D", str(self._data), "-U", "ccf", "-E", "UTF8",
                    "--locale=C", "--no-sync", "-A", "scram-sha-256", "--pwfile", str(secret)])
+        if beside:
+            with (self._data / "pg_hba.conf").open("a") as access:
+                access.write("host all all samehost scram-sha-256\n"
+                             "host all all samenet scram-sha-256\n")
 
     def start(self) -> Postgres:
         command = [str(self.programs / "postgres"), "-D", str(self._data), "-p", str(self.port),
-                   "-h", "127.0.0.1", "-k", str(self._sockets), "-F",
+                   "-h", self._addresses, "-k", str(self._sockets), "-F",
                    "-c", "shared_buffers=16MB"]
         for setting in self._settings:
             command += ["-c", setting]
@@ -61,6 +69,23 @@ class Postgres:
         self._process.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[how])
         self._process.wait(30)
         self._process = None
+
+    def freeze(self) -> None:
+        """SIGSTOP to every process of it: connections stay, and nothing answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        family = [self._process.pid]
+        for pid in family:
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                family += [int(child) for child in task.read_text().split()]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def discard(self) -> None:
         """Stop it without ado, and remove all that it kept."""

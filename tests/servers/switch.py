@@ -2,8 +2,10 @@
 
 It prints `{"port": N}` once it listens on loopback. `GET` and `PUT /routes/<ref>` and
 `/gates/<ref>`, `GET /counts`; every answer carries an ETag, `If-Match` is honoured.
-`GET /truth` shows everything and the writes it took, without a token; `PUT /truth` is somebody
-else at the console: it replaces a route's shares.
+`GET /truth` shows everything and the writes it took, without a token, and every `PUT` as it
+arrived: when (seconds since the epoch) and from whom. `PUT /truth/<ref>` is somebody else at the
+console: it replaces a route's shares. `PUT /truth-stall` with `{"from": address, "seconds": s}`:
+what that caller sends from now on is kept for so long, not done and not answered.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
@@ -18,14 +21,16 @@ from urllib.parse import unquote, urlsplit
 class Switch(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, token: str) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, token: str, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), Handler)
         self.token = token
         self.lock = threading.Lock()
         self.routes: dict[str, dict[str, int]] = {}
         self.gates: dict[str, bool] = {}
         self.versions: dict[str, int] = {}
         self.writes: list[dict[str, object]] = []
+        self.arrivals: list[dict[str, object]] = []
+        self.stalls: dict[str, float] = {}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -37,7 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             if room == "truth":
                 self.answer(200, {"routes": self.server.routes, "gates": self.server.gates,
-                                  "writes": self.server.writes})
+                                  "writes": self.server.writes,
+                                  "arrivals": self.server.arrivals})
             elif not self.may():
                 self.answer(401, {"error": "who are you"})
             elif room == "routes" and ref in self.server.routes:
@@ -58,6 +64,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         room, ref = self.place()
+        caller = self.client_address[0]
+        if room == "truth-stall":
+            told = json.loads(body)
+            self.server.stalls[told["from"]] = float(told["seconds"])
+            self.answer(200, {})
+            return
+        self.server.arrivals.append({"at": time.time(), "from": caller, "ref": ref})
+        if stall := self.server.stalls.get(caller):
+            time.sleep(stall)
+            self.close_connection = True
+            return
         with self.server.lock:
             if room != "truth" and not self.may():
                 self.answer(401, {"error": "who are you"})
@@ -114,7 +131,9 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--token", required=True)
-    server = Switch(parser.parse_args().token)
+    parser.add_argument("--host", default="127.0.0.1")
+    options = parser.parse_args()
+    server = Switch(options.token, options.host)
     print(json.dumps({"port": server.server_address[1]}), flush=True)
     server.serve_forever()
 
