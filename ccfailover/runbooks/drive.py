@@ -167,6 +167,7 @@ class Driver:
     def _do(self, effect: engine.Effect) -> Any:
         if self._halted:
             raise Halted
+        self._not_lost()
         match effect:
             case engine.Append(kind, data):
                 return self._append(kind, data)
@@ -233,11 +234,15 @@ class Driver:
                 continue
 
     def _check_fence(self, needs: float) -> None:
-        if self._lost is not None:
-            raise self._lost
+        self._not_lost()
         # A step that takes longer than a short lease asks again before each of its writes.
         needs = min(needs, self._ttl * LONGEST_STEP)
         self._renewing(lambda: self._hands.store.check_fence(self._lease, needs))
+
+    def _not_lost(self) -> None:
+        """Raises Fenced once the heartbeat has been told so: nobody waits on for nothing."""
+        if self._lost is not None:
+            raise self._lost
 
     def _renewing(self, call: Callable[[], T]) -> T:
         """A call that renews the lease. Counted from before it: the store's clock began later."""
@@ -338,6 +343,7 @@ class Driver:
         runtime = self._hands.runtime
         end = runtime.monotonic() + seconds
         while not self._stop and (left := end - runtime.monotonic()) > 0:
+            self._not_lost()
             runtime.sleep(min(0.25, left))
             if self._lost is not None:
                 raise self._lost

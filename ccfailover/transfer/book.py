@@ -50,6 +50,11 @@ class Book:
     def count(self, *states: ItemState) -> int:
         return sum(self._counts[state, copy] for state in states for copy in (False, True))
 
+    def is_settled(self, item_id: str) -> bool:
+        """The target got it, and no copy is left at the source."""
+        row = self._rows.get(item_id)
+        return row is not None and row.state is ItemState.SETTLED
+
     @property
     def moved(self) -> int:
         """Applications that the target got."""

@@ -8,7 +8,7 @@ the item; `delivered`, that it has it, and that the source may have a copy too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ccfailover.model.capabilities import Capabilities
@@ -80,7 +80,9 @@ class Mover:
 
     `target_capabilities` say whether the target swallows a repeated put, for how long, and how
     large an item it takes. `rate_per_second`: the most to put (None: no limit). `limit`: the most
-    items to move in all (None: every eligible one). `give_up_after`: how long a source that does
+    items to move in all (None: every eligible one). `only`: the ids that are looked for; the move
+    ends once each was moved, or none of them came for `patience` while others kept coming in.
+    `give_up_after`: how long a source that does
     not answer is tried, seconds. `patience`: how long to wait for what the source counts and does
     not show; the default outlives the claims of a killed process. `worked`: may the source's own
     consumers be at work? Then a copy that is gone without our deleting it may be worked. Raises
@@ -93,7 +95,8 @@ class Mover:
         step: str, queue: Queue, source_site: str, target_site: Site, eligibility: Eligibility,
         runtime: Runtime, target_capabilities: Capabilities,
         rate_per_second: float | None = None, limit: int | None = None,
-        stop: Callable[[], bool] = lambda: False, check_fence: Callable[[], None] = lambda: None,
+        only: Collection[str] | None = None, stop: Callable[[], bool] = lambda: False,
+        check_fence: Callable[[], None] = lambda: None,
         progress: Callable[[int, int | None, str], None] = lambda done, total, note: None,
         batch: int = 10, give_up_after: float = 15.0, patience: float | None = None,
         worked: Callable[[], bool] = lambda: True,
@@ -106,6 +109,7 @@ class Mover:
         self._capabilities = target_capabilities
         self._runtime = runtime
         self._limit = limit
+        self._only = only
         self._stop, self._check_fence, self._progress = stop, check_fence, progress
         self._batch = batch
         self._give_up_after = give_up_after
@@ -155,6 +159,7 @@ class Mover:
         self._unproven: dict[str, bool] = {}
         self._refused_batches = self._refused_items = 0
         self._worn = False
+        self._came = self._runtime.monotonic()
         self._started = True
         count = self._claims.measure()
         here = self._book.here
@@ -204,6 +209,8 @@ class Mover:
     def _carry(self, batch: Sequence[WorkItem], began: float) -> None:
         for item in batch:
             self._claims.hold(message_key(item), item.handle, since=began)
+        if any(item.item_id in (self._only or ()) for item in batch):
+            self._came = began
         found = self._sorter.sort(batch)
         self._worn = self._worn or found.worn
         if self._unseen is not None:
@@ -321,10 +328,14 @@ class Mover:
             return f"{self._move.target} takes no work"
         if self._limit is not None and self._book.moved >= self._limit:
             return "the limit is reached"
+        if self._only is not None and all(self._book.is_settled(item) for item in self._only):
+            return "each that was looked for is there"
         if self._claims.proven_empty():
             return "nothing else is there"
         if self._claims.out_of_patience():
             return f"{self._move.source} counts items that it does not show"
+        if self._only is not None and self._runtime.monotonic() - self._came > self._patience:
+            return f"others came in at {self._move.source}, and none that was looked for"
         return ""
 
     def _target_refuses(self) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.servers.postgres import Postgres
+from tests.servers.postgres import Postgres  # noqa: E402
 
 LEASE = 5.0
 TOKEN = "only-for-tests"

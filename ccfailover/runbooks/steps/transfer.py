@@ -222,15 +222,16 @@ class Transfer(Step):
         deadline = self.ctx.runtime.monotonic() + self.spec.timeout
         if self._resolved is None and (doubtful := self._doubtful()):
             self._mover = self._mover or self._make("source", "target", self._owner,
-                                                    OnlyThese(doubtful), None)
+                                                    OnlyThese(doubtful), None, only=doubtful)
             result = self._mover.run(deadline)
             if not result.finished:
                 return False
             self._resolved = result
             self._mover = None
         if self._back is None:
-            self._back = self._make("target", "source", self._undoing,
-                                    OnlyThese(self._away()), None)
+            away = self._away()
+            self._back = self._make("target", "source", self._undoing, OnlyThese(away), None,
+                                    only=away)
         self._undo = self._back.run(deadline)
         return self._undo.finished
 
@@ -241,7 +242,7 @@ class Transfer(Step):
         return self.ctx.run, f"{self.spec.id}~undo"
 
     def _make(self, source: str, target: str, move: tuple[str, str], eligibility: Eligibility,
-              limit: int | None) -> Mover:
+              limit: int | None, *, only: Collection[str] | None = None) -> Mover:
         from ccfailover.transfer.mover import Mover
 
         params, ctx, (run, step) = self.spec.params, self.ctx, move
@@ -251,8 +252,8 @@ class Transfer(Step):
             run=run, step=step, queue=self._queue, source_site=str(params[source]),
             target_site=self._site(str(params[target])), eligibility=eligibility,
             runtime=ctx.runtime, target_capabilities=ctx.levers.capabilities(self._lever(target)),
-            rate_per_second=float(rate) if rate else None, limit=limit, stop=ctx.stop,
-            check_fence=ctx.check_fence, progress=ctx.progress,
+            rate_per_second=float(rate) if rate else None, limit=limit, only=only,
+            stop=ctx.stop, check_fence=ctx.check_fence, progress=ctx.progress,
             worked=lambda: self._worked(str(params[source])))
 
     def _worked(self, site: str) -> bool:

@@ -74,17 +74,21 @@ class Away:
 
 
 class Deaf(Route):
-    """Every write takes CALL seconds and is not answered; `began` says when each was sent."""
+    """Every write takes CALL seconds and is not answered, unless it `answers`; `began` says when
+    each was sent."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.began: list[float] = []
+        self.answers = False
 
     def read(self) -> RouteState:
         return RouteState(Shares({"hq": 100}))
 
     def shift(self, to: Shares, *, expected: RouteState | None, key: str) -> None:
         self.began.append(self._clock.monotonic())
+        if self.answers:
+            return
         self._clock.sleep(CALL)
         raise Unavailable("no answer", in_doubt=True)
 
@@ -134,7 +138,7 @@ class Setting(Step):
 class Host:
     """One process that carries a run of one step."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, deadline: float = LEASE) -> None:
         self.clock = Clock()
         self.store = Away(open_store(str(folder / "store.db"), self.clock), self.clock)
         self.route = Deaf(self.clock)
@@ -142,7 +146,7 @@ class Host:
         permit = Permit()
         retrying = Retrying(Platform(self.route, self.clock), self.clock, permit=permit)
         actor = holder.this_process("kim")
-        what = plan(before=[spec("a", deadline=LEASE)])
+        what = plan(before=[spec("a", deadline=deadline)])
         self.run, lease = self.store.create_run(what, actor=actor, ttl=LEASE)
         self.before: Callable[[], None] = lambda: None
         hands = Hands(
@@ -200,6 +204,16 @@ def test_an_answer_that_comes_too_late_is_none(host: Host) -> None:
     with pytest.raises(Fenced, match=r"took so long|ran out"):
         host.driver.go(back=False)
     assert host.route.began == []
+
+
+def test_who_is_fenced_while_waiting_does_not_wait_on(tmp_path: Path) -> None:
+    """A step that only looks asks no fence: the heartbeat's word ends it, long before its time."""
+    host = Host(tmp_path, deadline=1e6)
+    host.route.began, host.route.answers = [], True
+    with pytest.raises(Fenced, match="ran out"):
+        host.driver.go(back=False)
+    assert len(host.route.began) == 1
+    assert host.clock.monotonic() - host.began < 9e5
 
 
 def test_a_call_that_the_lease_covers_costs_no_question(host: Host) -> None:
