@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import queue
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -30,8 +32,10 @@ NEWS = multiprocessing.get_context("spawn")
 
 def work(seeds: multiprocessing.Queue[int], told: multiprocessing.Queue[Verdict | None],
          folder: str, store: str) -> None:
-    """One worker: seeds until there are none."""
+    """One worker: seeds until there are none, or nobody is there to tell."""
     environment_is_clean()
+    boss = os.getppid()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped
     server = None
     try:
         if store == "postgres":
@@ -39,7 +43,7 @@ def work(seeds: multiprocessing.Queue[int], told: multiprocessing.Queue[Verdict 
             assert program, "no PostgreSQL server is installed"
             server = Postgres(Path(program).resolve().parent).start()
         with Place(Path(folder), server) as place:
-            while True:
+            while os.getppid() == boss:
                 try:
                     seed = seeds.get_nowait()
                 except queue.Empty:
@@ -64,7 +68,8 @@ def main() -> int:
     seeds, told = NEWS.Queue(), NEWS.Queue()
     for seed in range(options.first, options.first + options.count):
         seeds.put(seed)
-    workers = [NEWS.Process(target=work, args=(seeds, told, f"{folder}/{job}", options.store))
+    workers = [NEWS.Process(target=work, args=(seeds, told, f"{folder}/{job}", options.store),
+                            daemon=True)
                for job in range(options.jobs)]
     for worker in workers:
         worker.start()

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import yaml
 
+from ccfailover.errors import CcfError
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.run_list import load, open_runs, state_of
 from ccfailover.runbooks.run import RunState
@@ -280,8 +281,8 @@ class Trial:
             over.set()
             intake.join(10)
             self._judge(lost)
-        except AssertionError as error:
-            self.verdict.violations.append(str(error))
+        except (AssertionError, CcfError, OSError) as error:
+            self.verdict.violations.append(f"{type(error).__name__}: {error}")
         finally:
             over.set()
             for _, timer in self.sleepers:
