@@ -205,6 +205,8 @@ class Place:
 class Trial:
     """One story, played at a place."""
 
+    lease = LEASE
+
     def __init__(self, place: Place, told: Story) -> None:
         self.place, self.story = place, told
         self.folder = place.folder / f"seed{told.seed}"
@@ -229,7 +231,7 @@ class Trial:
     def _policy(self) -> Path:
         policy = yaml.safe_load(self.place.centre.policy_text(store=self.folder / "store.db"))
         policy["store"] = {"path": "env:HAVOC_STORE", "location": "this_machine",
-                           "lease": f"{LEASE:g}s"}
+                           "lease": f"{self.lease:g}s"}
         policy["probe_defaults"] |= {"fall": 1, "rise": 1, "timeout": "5s"}
         for provider in policy["providers"].values():
             provider["timeout"] = "2s"
@@ -505,11 +507,6 @@ class Trial:
 
 def play(place: Place, seed: int) -> Verdict:
     return Trial(place, story(seed)).play()
-
-
-def free(server: Postgres | None) -> None:
-    if server is not None:
-        server.discard()
 
 
 def environment_is_clean() -> None:

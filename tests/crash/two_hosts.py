@@ -74,7 +74,7 @@ queues:
     normal: {{hq: 100}}
     load: {{per_hour: 60, minutes_per_contact: 5}}
     route: {{provider: edge, ref: loan_calls}}
-    shift: {{increments: {list(range(5, 101, 5))}, soak: 200ms}}
+    shift: {{increments: {list(range(10, 101, 10))}, soak: 200ms}}
 runbooks:
   full_failover: {{before: [{{confirm: {{}}}}], branch: [{{shift_route: {{deadline: 60}}}}]}}
 """
