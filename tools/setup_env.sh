@@ -2,7 +2,8 @@
 # Makes a virtual environment ready from a lock file, or does nothing when it is ready already.
 #   tools/setup_env.sh demo    .venv: the program and the demo's queue server
 #   tools/setup_env.sh dev     .venv: and what tests and checks need; also the PostgreSQL server
-#                              that some tests start, where root and apt-get make that possible
+#                              and the `ip` program that some tests use, where root and apt-get
+#                              make that possible
 #   tools/setup_env.sh bench   .venv-bench: the peers that `make bench` measures
 # A stamp inside the environment says what it was made from; it is written last, so that an
 # interrupted set-up is taken up again.
@@ -100,11 +101,13 @@ has_postgres() {
   done
   return 1
 }
+has_ip() { [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] || command -v ip >/dev/null; }
+may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+apt() { DEBIAN_FRONTEND=noninteractive timeout 180 apt-get -qq -y "$@" >"$log" 2>&1; }
 # Tests that need a server are skipped without it (in CI they fail), so nothing ends here.
 if [ "$profile" = dev ] && ! has_postgres; then
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  if may_install; then
     echo "Installing the PostgreSQL server for the tests …" >&2
-    apt() { DEBIAN_FRONTEND=noninteractive timeout 180 apt-get -qq -y "$@" >"$log" 2>&1; }
     # The release's own version; Debian 12 has 15. No cluster of its own is made nor started.
     mkdir -p /etc/postgresql-common
     [ -e /etc/postgresql-common/createcluster.conf ] ||
@@ -114,6 +117,14 @@ if [ "$profile" = dev ] && ! has_postgres; then
         apt install --no-install-recommends postgresql; }; } || tail -n 5 "$log" >&2
   fi
   has_postgres || echo "No PostgreSQL server: its tests are skipped (Debian: postgresql-15)." >&2
+fi
+if [ "$profile" = dev ] && ! has_ip; then
+  if may_install; then
+    echo "Installing iproute2 for the tests of two hosts …" >&2
+    apt install --no-install-recommends iproute2 ||
+      { apt update && apt install --no-install-recommends iproute2; } || tail -n 5 "$log" >&2
+  fi
+  has_ip || echo "No ip program: the tests of two hosts are skipped (Debian: iproute2)." >&2
 fi
 
 rm -f "$venv/stamp-$profile"
