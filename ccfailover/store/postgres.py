@@ -43,7 +43,8 @@ _NAME = re.compile(r":([a-z_]\w*)")
 _NOTE = ("INSERT INTO last_write (writer, number, at) VALUES ('{writer}', {number}, ccf_now()) "
          "ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at")
 _NOW = "SELECT ccf_now(), (SELECT max(version) FROM schema_version)"
-_NOTED = "SELECT (SELECT number FROM last_write WHERE writer = '{writer}')"
+_NOTED = ("SELECT (SELECT number FROM last_write WHERE writer = '{writer}'), "
+          "current_setting('synchronous_standby_names')")
 # Of processes that are long gone. Skipping what others have locked, it waits for nobody.
 _PRUNE = ("DELETE FROM last_write WHERE writer IN (SELECT writer FROM last_write "
           "WHERE at < ccf_now() - 3600000000 FOR UPDATE SKIP LOCKED)")
@@ -200,10 +201,12 @@ class PostgresDatabase(Database):
             with self._plain(not_done):
                 connection = self._writing_connection(not_done)
                 try:
-                    (found,) = _last(
+                    found, standbys = _last(
                         connection, f"BEGIN; {_locks(on)}; {_NOTED.format(writer=self._name)}")
                 finally:
                     _leave(connection)
+                # A server that goes down in a hurry warns, too: then it was of no standby.
+                self._warned = self._warned and bool(standbys)
                 return bool(found == self._number)
 
         try:

@@ -80,14 +80,12 @@ class Mover:
 
     `target_capabilities` say whether the target swallows a repeated put, for how long, and how
     large an item it takes. `rate_per_second`: the most to put (None: no limit). `limit`: the most
-    items to move in all (None: every eligible one). `only`: the ids that are looked for; the move
-    ends once each was moved, or none of them came for `patience` while others kept coming in.
-    `give_up_after`: how long a source that does
-    not answer is tried, seconds. `patience`: how long to wait for what the source counts and does
-    not show; the default outlives the claims of a killed process. `worked`: may the source's own
-    consumers be at work? Then a copy that is gone without our deleting it may be worked. Raises
-    Fenced and StoreError: this process must not go on then; Refused when one look would use up an
-    item's claims.
+    items to move in all (None: every eligible one). `only`: the ids to look for, until each was
+    moved or none came for `patience`. `give_up_after`: how long a source that does not answer is
+    tried, seconds. `patience`: how long to wait for what the source counts and does not show; the
+    default outlives a killed process's claims. `worked`: may the source's own consumers be at
+    work? Then a copy that is gone without our deleting it may be worked. Raises Fenced and
+    StoreError: this process must not go on; Refused when one look would use up an item's claims.
     """
 
     def __init__(

@@ -383,6 +383,28 @@ def test_a_commit_whose_fate_stays_unknown_is_told_as_that(own):
     store.close()
 
 
+def test_the_farewell_of_a_server_is_not_taken_for_a_missing_standby(own):
+    """It warns everybody when it goes down in a hurry, also whoever has just committed."""
+    server = own()
+
+    class Farewell(PostgresDatabase):
+        struck = False
+
+        def _commit(self, connection, doing, on):
+            if not self.struck:
+                self.struck = True
+                connection.execute("COMMIT")  # it happened; the answer is what gets lost
+                server.stop("immediate")
+                server.start()
+            super()._commit(connection, doing, on)
+
+    store = Store(Farewell(server.new_database(), SystemRuntime()))
+    store.append("automation", "note", {}, actor="a")
+    assert [record.kind for record in store.read("automation")] == ["note"]
+    assert store._db.struck
+    store.close()
+
+
 def test_a_standby_that_does_not_confirm_is_no_success(own):
     """A server that gives up waiting for its standby calls that a commit; we do not."""
     server = own()
