@@ -156,8 +156,7 @@ class Mover:
         self._twins: list[Claimed] = []
         self._unproven: dict[str, bool] = {}
         self._refused_batches = self._refused_items = 0
-        self._worn = False
-        self._came = self._runtime.monotonic()
+        self._worn, self._came = False, self._runtime.monotonic()
         self._started = True
         count = self._claims.measure()
         here = self._book.here

@@ -395,13 +395,14 @@ def test_the_farewell_of_a_server_is_not_taken_for_a_missing_standby(own):
                 self.struck = True
                 connection.execute("COMMIT")  # it happened; the answer is what gets lost
                 server.stop("immediate")
-                server.start()
+                back.start()
             super()._commit(connection, doing, on)
 
+    back = threading.Thread(target=server.start)
     store = Store(Farewell(server.new_database(), SystemRuntime()))
     store.append("automation", "note", {}, actor="a")
     assert [record.kind for record in store.read("automation")] == ["note"]
-    assert store._db.struck
+    back.join()
     store.close()
 
 
