@@ -343,8 +343,6 @@ class Driver:
         runtime = self._hands.runtime
         end = runtime.monotonic() + seconds
         while not self._stop and (left := end - runtime.monotonic()) > 0:
-            self._not_lost()
             runtime.sleep(min(0.25, left))
-            if self._lost is not None:
-                raise self._lost
+            self._not_lost()
         return self._stop

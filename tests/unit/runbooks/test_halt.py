@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -63,7 +64,8 @@ def test_what_was_cut_off_stays_in_doubt_and_nothing_follows() -> None:
     store = open_store(":memory:", SystemRuntime())
     actor = holder.this_process("kim")
     run, lease = store.create_run(plan(Branch("q", (spec("a"), spec("b")))), actor=actor, ttl=30)
-    hands = Hands(policy=cast(Any, None), store=store, runtime=SystemRuntime(),
+    hands = Hands(policy=cast(Any, SimpleNamespace(lease=30.0)), store=store,
+                  runtime=SystemRuntime(),
                   levers=cast(Any, None), make_step=Cut, site_state=lambda name: "healthy",
                   observe=cast(Any, None), guard=lambda run, moves: ())
     driver = CALLS["driver"] = Driver(fold(store.read(f"run:{run}")), lease, hands, actor=actor)
