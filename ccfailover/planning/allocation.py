@@ -31,6 +31,7 @@ from ccfailover.planning.placing import (
     floor_to,
     heads_of,
     number,
+    percent_of,
     treatments,
     usable_step,
 )
@@ -267,8 +268,7 @@ def _surplus(facts: Facts, place: Placement, own: int) -> tuple[int, list[Findin
         return 0, [facts.finding("surplus", "info", (
             f"{home.name} can serve {number(able)} of {number(work)} {place.noun} an hour"
             f"{with_backlog}: nothing has to leave"))]
-    # Of a load that is all but nothing, what waits may be a number beyond all bounds.
-    percent = min(over * 100 / load, 10_000.0) if load > 0 else 100.0
+    percent = percent_of(over, load) if load > 0 else 100.0
     amount = min(ceil_to(percent, place.step), floor_to(own, place.step))
     findings = [facts.finding("surplus", "info", (
         f"{home.name} {'is closed now and ' if closed else ''}can serve {number(able)} of "
