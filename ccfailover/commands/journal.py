@@ -8,7 +8,13 @@ from pathlib import Path
 import click
 
 from ccfailover.commands.acting import finish
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
+from ccfailover.commands.common import (
+    desk_for,
+    json_option,
+    local_look_option,
+    policy_option,
+    print_json,
+)
 from ccfailover.errors import Exit, UsageError
 
 
@@ -19,6 +25,7 @@ def command() -> None:
 
 @command.command(epilog="Example: ccfailover journal export r17 > r17.jsonl")
 @click.argument("run", required=False)
+@local_look_option
 @policy_option
 def export(run: str | None, policy: str | None) -> None:
     """Write the journal as JSON lines to stdout: all of it, or one run's."""
@@ -30,6 +37,7 @@ def export(run: str | None, policy: str | None) -> None:
 
 @command.command(epilog="Example: ccfailover journal log r17")
 @click.argument("run", required=False)
+@local_look_option
 @policy_option
 @json_option
 def log(run: str | None, policy: str | None, as_json: bool) -> None:
@@ -48,6 +56,7 @@ Examples:
   ccfailover journal verify journal.jsonl --head H   an exported file, without a policy""")
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option("--head", metavar="HASH", help="The head hash that a report or message told.")
+@local_look_option
 @policy_option
 @json_option
 def verify(file: str | None, head: str | None, policy: str | None, as_json: bool) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
+from ccfailover.commands.common import (
+    desk_for,
+    json_option,
+    local_look_option,
+    policy_option,
+    print_json,
+)
 from ccfailover.errors import UsageError
 
 
@@ -19,6 +25,7 @@ The exit code says whether the report was made, not how the run ended.""")
 @click.option("--html", "html", metavar="FILE", help="Write one self-contained HTML file.")
 @click.option("--text", "as_text", is_flag=True, help="Print text, also beside --html.")
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@local_look_option
 @policy_option
 @json_option
 def command(run: str | None, html: str | None, as_text: bool, force: bool, policy: str | None,

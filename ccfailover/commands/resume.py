@@ -6,6 +6,7 @@ import click
 
 from ccfailover.commands.acting import (
     asked,
+    baton,
     conclude,
     finish,
     override_options,
@@ -17,6 +18,7 @@ from ccfailover.commands.common import (
     at_terminal,
     desk_for,
     json_option,
+    local_option,
     policy_option,
     reason_option,
     steal_option,
@@ -30,6 +32,7 @@ from ccfailover.errors import UsageError
 @steal_option
 @override_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@local_option
 @policy_option
 @json_option
 def command(run: str | None, reason: str, steal: bool, override: tuple[str, ...],
@@ -49,6 +52,7 @@ def command(run: str | None, reason: str, steal: bool, override: tuple[str, ...]
     found = runs.load(desk, run)
     how = ask(f"{desk.policy.heading}: resume {found.id} ({found.plan.runbook} "
               f"{found.plan.subject})?", yes=yes)
+    baton(desk, yes=yes, as_json=as_json)
     with ticking(as_json) as watcher, stoppable() as on_driver:
         outcome = runs.resume(desk, found.id, confirmed=how, reason=reason, steal=stealing,
                               overrides=beaten, watcher=watcher, on_driver=on_driver)

@@ -13,6 +13,7 @@ from ccfailover.errors import Exit, LeaseHeld, Refused, UsageError
 from ccfailover.model.journal import Lease
 from ccfailover.model.plan import Json, Mode, Plan
 from ccfailover.operations.desk import Desk
+from ccfailover.operations.local import leave_out
 from ccfailover.operations.look import Watch, home_evidence
 from ccfailover.operations.news import tell, tell_of_theft
 from ccfailover.operations.prepare import Prepared, agreed, prepare
@@ -300,6 +301,8 @@ def _give_back(desk: Desk, run: Run, lease: Lease) -> None:
 def _drive(desk: Desk, run_id: str, lease: Lease, *, back: bool, context: Json,
            watcher: Watcher | None, on_driver: OnDriver | None,
            watch: Watch | None = None) -> RunOutcome:
+    if desk.local is not None:
+        leave_out(desk, load(desk, run_id), lease, back=back)
     run = load(desk, run_id)
     driver = Driver(run, lease, _hands(desk, run.plan, watch or Watch(desk)),
                     actor=desk.actor, watcher=watcher)
