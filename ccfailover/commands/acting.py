@@ -97,8 +97,7 @@ def baton(desk: Desk, *, yes: bool, as_json: bool = False) -> bool:
     shared store gave is let run out. True when time has passed."""
     if desk.local is None:
         return False
-    from ccfailover.operations.local import wait_out
-    from ccfailover.runbooks.drive import LEASE_SECONDS
+    from ccfailover.operations.local import WAIT, wait_out
 
     if not yes:
         asked(f"{desk.local.shared} cannot be used ({desk.local.reason}). Whether somebody else "
@@ -109,11 +108,11 @@ def baton(desk: Desk, *, yes: bool, as_json: bool = False) -> bool:
         if at_terminal() and not as_json:
             click.echo(f"\rWaiting until every lease of the shared store has run out: "
                        f"{left:3.0f} s ", nl=False, err=True)
-        elif left > LEASE_SECONDS - 0.5:
-            click.echo(f"Waiting {LEASE_SECONDS:g} s until every lease of the shared store has "
+        elif left > WAIT - 0.5:
+            click.echo(f"Waiting {WAIT:g} s until every lease of the shared store has "
                        "run out", err=True)
 
-    wait_out(desk, LEASE_SECONDS, tell)
+    wait_out(desk, tell)
     if at_terminal() and not as_json:
         click.echo(err=True)
     return True

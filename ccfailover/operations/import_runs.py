@@ -45,7 +45,7 @@ def import_all(desk: Desk, file: str | None) -> list[Imported]:
     database = desk.store._db
     if isinstance(database, MirroredDatabase):
         mirror = database.mirror
-        lost = diverged(database, mirror) if mirror is not None and mirror.usable else []
+        lost = diverged(database.query, mirror) if mirror is not None and mirror.usable else []
         if mirror is not None and all(_is_back(desk, each.lost) for each in lost):
             mirror.set_aside({each.stream: each.common for each in lost})
             database.catch_up()
@@ -63,7 +63,7 @@ def _is_back(desk: Desk, events: Sequence[tuple[str, int, str, str]]) -> bool:
 
 def _lost(desk: Desk) -> list[Imported]:
     mirror = desk.store.mirror
-    if mirror is None or not mirror.usable or not diverged(desk.store._db, mirror):
+    if mirror is None or not mirror.usable or not diverged(desk.store._db.query, mirror):
         return []
     return [_from(desk, imports.from_mirror(mirror))]
 

@@ -28,6 +28,10 @@ OF_ITEMS = frozenset({"transfer", "hold_consumers"})
 
 WHY = "work items wait for the shared store: which is where is not known without it"
 
+WAIT = 30.0
+"""Seconds until every lease of the shared store has run out; `drive.LEASE_SECONDS`, which a
+`status` does not import."""
+
 LATELY = 600.0
 """Seconds for which a wait that was done is not done again."""
 
@@ -63,7 +67,7 @@ def with_option(desk: Desk, command: str) -> str:
     return f"{command}   (with --local-journal)"
 
 
-def wait_out(desk: Desk, seconds: float, tell: Callable[[float], None]) -> None:
+def wait_out(desk: Desk, tell: Callable[[float], None]) -> None:
     """Let every lease lapse that the shared store may have given, and journal who has the baton.
 
     `tell` is called with the seconds that are left. Not waited again for ten minutes.
@@ -72,12 +76,12 @@ def wait_out(desk: Desk, seconds: float, tell: Callable[[float], None]) -> None:
     taken = [record.at for record in desk.store.read("automation") if record.kind == local.BATON]
     if taken and now - taken[-1] < LATELY * SECOND:
         return
-    end = desk.runtime.monotonic() + seconds
+    end = desk.runtime.monotonic() + WAIT
     while (left := end - desk.runtime.monotonic()) > 0:
         tell(left)
         desk.runtime.sleep(min(1.0, left))
     desk.store.append("automation", local.BATON, {
-        "waited_s": seconds, "why": desk.local.reason if desk.local else "",
+        "waited_s": WAIT, "why": desk.local.reason if desk.local else "",
     }, actor=str(desk.actor))
 
 

@@ -33,6 +33,10 @@ T = TypeVar("T")
 S = TypeVar("S", bound="Part")
 
 
+class Unwritten(StoreError):
+    """Nothing of it was written (or read), and the same call may succeed a moment later."""
+
+
 class Transaction(ABC):
     """Statements that happen all or not at all. Only `Database.transaction` makes one."""
 
@@ -73,6 +77,8 @@ class Database(ABC):
     runtime: Runtime
     schema_before: int
     """The schema that was found when it was opened; 0 when it was empty."""
+    connected: int = 0
+    """How many connections were made: after another one it may be another server."""
     mirror: Mirror | None = None
     """Where what is seen of a shared store is kept on this machine as well."""
 

@@ -19,6 +19,8 @@ from ccfailover.store.mirror import Diverged, Event, Mirror
 
 T = TypeVar("T")
 
+Query = Callable[[str, Mapping[str, Any]], list[Row]]
+
 PAGE = 1000
 """Events in one answer of the server."""
 
@@ -72,6 +74,7 @@ class MirroredDatabase(Database):
         self.schema_before = inner.schema_before
         self._verified = verified
         self._lost: StoreError | None = None
+        self._checked = -1
         if verified:
             self.catch_up()
 
@@ -90,6 +93,10 @@ class MirroredDatabase(Database):
                 yield bare
             return
         with self._inner.transaction(doing, on) as tx:
+            if self._inner.connected != self._checked:
+                # A run that goes on after its server came back may be talking to another one.
+                self._require_all(tx.execute)
+                self._checked = self._inner.connected
             watched = MirroredTransaction(tx, self._mirror, self.path)
             yield watched
         if watched.events or watched.fence:
@@ -129,10 +136,8 @@ class MirroredDatabase(Database):
         mirror = self._mirror
         if not mirror.usable:
             return
-        lost = diverged(self, mirror)
-        if lost:
-            raise lost_tail(self.path, [each.said for each in lost], mirror.path,
-                            another=all(each.common == 0 for each in lost))
+        self._require_all(self.query)
+        self._checked = self._inner.connected
         try:
             while mirror.usable:
                 growing = dict(list(mirror.growing().items())[:STREAMS])
@@ -146,6 +151,12 @@ class MirroredDatabase(Database):
                 {"at": mirror.newest_history()}))
         except Diverged as error:
             raise lost_tail(self.path, [error.what], mirror.path) from None
+
+    def _require_all(self, query: Query) -> None:
+        lost = diverged(query, self._mirror)
+        if lost:
+            raise lost_tail(self.path, [each.said for each in lost], self._mirror.path,
+                            another=all(each.common == 0 for each in lost))
 
     def _news(self, growing: Mapping[str, tuple[int, str]]) -> list[Event]:
         sql, params = _of_each(
@@ -174,7 +185,7 @@ class Divergence:
         return f"{self.stream}: {len(self.lost)} events, the first of {since}"
 
 
-def diverged(db: Database, mirror: Mirror) -> list[Divergence]:
+def diverged(query: Query, mirror: Mirror) -> list[Divergence]:
     """The streams that do not begin with all that the mirror holds of them.
 
     One exchange with the server when all is well: only the last event of each that can grow.
@@ -185,23 +196,23 @@ def diverged(db: Database, mirror: Mirror) -> list[Divergence]:
         sql, params = _of_each(
             "SELECT stream, hash FROM journal WHERE stream = :stream AND seq = :seq",
             {stream: kept[stream][0] for stream in part})
-        there = {row[0]: row[1] for row in db.query(sql, params)}
+        there = {row[0]: row[1] for row in query(sql, params)}
         for stream in part:
             if there.get(stream) != kept[stream][1]:
-                found.append(Divergence(mirror, stream, common_prefix(db, mirror, stream)))
+                found.append(Divergence(mirror, stream, common_prefix(query, mirror, stream)))
     found.sort(key=lambda each: chain.stream_order(each.stream) or (9, 0, ""))
     return found
 
 
-def common_prefix(db: Database, mirror: Mirror, stream: str) -> int:
+def common_prefix(query: Query, mirror: Mirror, stream: str) -> int:
     """The number of the last event that server and mirror agree on; 0: none. A hash vouches for
     all before it, so that halving finds it."""
     hashes = {seq: hash_ for _, seq, _, hash_ in mirror.events(stream)}
     low, high = 0, max(hashes, default=0)
     while low < high:
         middle = (low + high + 1) // 2
-        rows = db.query("SELECT hash FROM journal WHERE stream = :stream AND seq = :seq",
-                        {"stream": stream, "seq": middle})
+        rows = query("SELECT hash FROM journal WHERE stream = :stream AND seq = :seq",
+                     {"stream": stream, "seq": middle})
         if rows and rows[0][0] == hashes[middle]:
             low = middle
         else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ccfailover.errors import CcfError, Refused, StoreError, UsageError
 from ccfailover.operations.desk import LocalJournal
 from ccfailover.store import Store, open_store
+from ccfailover.store.db import Unwritten
 from ccfailover.wiring.assemble import SHARED, state_folder, store_location
 
 if TYPE_CHECKING:
@@ -87,13 +88,16 @@ def _why_gone(policy: Policy, environ: Mapping[str, str], resolve: Callable[[str
         raise UsageError("the store of this policy is a file of this machine's own",
                          where=where, not_done="nothing was done",
                          hint="leave --local-journal out")
+    answers = "the shared store answers"
     try:
         open_store(where, clock, create=False).close()
-    except StoreError as error:
+    except Unwritten as error:
         return error.what
+    except StoreError as error:
+        answers = f"the shared store answers ({error.what})"
     if wanted == ANYWAY:
-        return "it answers, and was left aside on purpose"
-    raise Refused("the shared store answers: with a local journal, others would not know what "
+        return f"{answers}, and was left aside on purpose"
+    raise Refused(f"{answers}: with a local journal, others would not know what "
                   "this machine does", guard="local_journal", not_done="nothing was done",
                   hint="leave --local-journal out; if you must, and hold the baton: "
                   "--local-journal-anyway")
