@@ -71,20 +71,21 @@ def steal_option(fn: F) -> F:
                         "still in force; needs --reason.")(fn)
 
 
-def desk_for(policy: str | None, *, validate: bool = True, quiet: bool = False) -> Desk:
-    """The desk. What is amiss with a shared store's copies here is told on stderr, unless
+def desk_for(policy: str | None, *, validate: bool = True, quiet: bool = False,
+             verified: bool = True) -> Desk:
+    """The desk; `verified` False lets one look at a shared store that has lost events. What is amiss with a shared store's copies here is told on stderr, unless
     `quiet` (the verb tells it in a form of its own)."""
     from ccfailover.wiring.assemble import assemble
 
     context = click.get_current_context(silent=True)
     local = context.meta.get(LOCAL) if context is not None else None
-    desk = assemble(policy, validate=validate, local=local)
+    desk = assemble(policy, validate=validate, verified=verified, local=local)
     if desk.local_base is not None and not quiet:
         from ccfailover.operations.local import notes
 
         if desk.local is not None:
-            click.echo(f"LOCAL JOURNAL {desk.store.path}, instead of {desk.local.shared}",
-                       err=True)
+            click.echo(f"LOCAL JOURNAL {desk.store.path}, instead of {desk.local.shared} as it was "
+                       f"here at {clock(desk.local.seen_at)}", err=True)
         for note in notes(desk):
             click.echo(f"Warning: {note}", err=True)
     return desk

@@ -29,7 +29,7 @@ def command() -> None:
 @policy_option
 def export(run: str | None, policy: str | None) -> None:
     """Write the journal as JSON lines to stdout: all of it, or one run's."""
-    desk = desk_for(policy, validate=False)
+    desk = desk_for(policy, validate=False, verified=False)
     streams = ["runs", f"run:{desk.store.find_run(run)}"] if run else None
     for line in desk.store.export(streams):
         sys.stdout.write(line.rstrip("\n") + "\n")
@@ -44,7 +44,7 @@ def log(run: str | None, policy: str | None, as_json: bool) -> None:
     """Show journal events as log lines: a run's, or what automation did."""
     from ccfailover.commands.logs import lines
 
-    desk = desk_for(policy, validate=False)
+    desk = desk_for(policy, validate=False, verified=False)
     stream = f"run:{desk.store.find_run(run)}" if run else "automation"
     for line in lines(desk.store.read(stream), as_json=as_json, colours=sys.stdout.isatty()):
         click.echo(line)
@@ -73,8 +73,10 @@ def verify(file: str | None, head: str | None, policy: str | None, as_json: bool
                              hint="ccfailover journal export > FILE") from None
         subject = file
     else:
-        desk = desk_for(policy, validate=False)
-        problems, subject = desk.store.verify(), desk.store.path
+        from ccfailover.operations.local import lost
+
+        desk = desk_for(policy, validate=False, verified=False)
+        problems, subject = [*desk.store.verify(), *lost(desk)], desk.store.path
     if as_json:
         print_json({"subject": subject, "intact": not problems, "problems": problems})
     else:

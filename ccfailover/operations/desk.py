@@ -29,10 +29,11 @@ class Kinds(Protocol):
 @dataclass(frozen=True)
 class LocalJournal:
     """`store` is not the one that the policy names, but this machine's own, and why; `shared` is
-    what that one is called."""
+    what that one is called, `seen_at` (µs) when this machine saw it last."""
 
     reason: str
     shared: str
+    seen_at: int
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,17 @@ def notes(desk: Desk) -> list[str]:
     return found
 
 
+def lost(desk: Desk) -> list[str]:
+    """What this machine saw in the shared store and is there no more, one sentence a stream."""
+    mirror = desk.store.mirror
+    if mirror is None or not mirror.usable:
+        return []
+    from ccfailover.store.mirrored import diverged
+
+    return [f"the server has lost what this machine saw there: {each.said}"
+            for each in diverged(desk.store._db.query, mirror)]
+
+
 def with_option(desk: Desk, command: str) -> str:
     """The next command, as it has to be given while a local journal stands in."""
     if desk.local is None or not command.startswith("ccfailover"):

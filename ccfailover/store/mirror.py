@@ -291,15 +291,19 @@ def _keep(connection: sqlite3.Connection, event: Event) -> Gap | None:
         return None
     if seq > last + 1:
         return Gap(stream, last)
-    body = json.loads(text)
-    if body["prev"] != head:
+    try:
+        body = json.loads(text)
+        prev, kind, data = body["prev"], body["kind"], body["data"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Diverged(f"{stream} event {seq} makes no sense") from None
+    if prev != head:
         raise Diverged(f"{stream} event {seq} does not follow from what this machine saw")
     connection.execute("INSERT INTO event VALUES (?, ?, ?, ?)", event)
     connection.execute(
         "INSERT INTO stream (name, seq, hash) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
         "SET seq = excluded.seq, hash = excluded.hash", (stream, seq, hash_))
     if stream == chain.RUNS:
-        _number_runs(connection, body["kind"], body["data"])
+        _number_runs(connection, kind, data)
     return None
 
 

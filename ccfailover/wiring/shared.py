@@ -72,7 +72,7 @@ def open_local(policy: Policy, environ: Mapping[str, str], resolve: Callable[[st
         if found is None:
             found = ":memory:" if wanted == LOOK else local.vacant(base)
         store = local.begin(mirror, found, clock, actor=who)
-        return store, LocalJournal(reason, mirror.source or "the shared store"), base
+        return store, LocalJournal(reason, mirror.source or "the shared store", mirror.at), base
     finally:
         mirror.close()
 

@@ -18,6 +18,7 @@ from ccfailover.runbooks.drive import LEASE_SECONDS
 from ccfailover.runtime import SystemRuntime
 from ccfailover.store import open_store
 from tests.cli.test_postgres import in_a_step, start
+from tests.cli.test_terminal import at_terminal
 from tests.servers.postgres import PASSWORD, Postgres
 
 
@@ -44,6 +45,15 @@ def shared(world, server: Postgres, tmp_path: Path):
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """For verbs that run in this process: the wait for lapsed leases takes a moment only."""
     monkeypatch.setattr(local, "WAIT", 0.5)
+
+
+def acted(world, *words: str, **environment: str):
+    """As `World.act`; on a busy machine a look may come too late for the plan: then another."""
+    for _ in range(6):
+        said = world.act(*words, **environment)
+        if "no longer fits" not in said.err:
+            break
+    return said
 
 
 def state(world, name: str) -> Path:
@@ -115,14 +125,14 @@ def test_a_run_whose_store_is_gone_is_finished_from_the_mirror(shared, server, t
     status = shared.ok("status", "--json").json
     calls = next(q for q in status["queues"] if q["queue"] == "loan_calls")
     assert "hq" not in calls["expected"] and status["runs"] == [] and status["notes"] == []
-    assert shared.act("failback", "hq").code == 0
+    assert acted(shared, "failback", "hq").code == 0
     assert shared.shares() == {"hq": 100}
 
 
 @pytest.mark.usefixtures("short_lease")
 def test_work_items_wait_for_the_shared_store(shared, server) -> None:
     """A new failover from a local journal moves routes, and says in plan, journal and report that
-    applications wait."""
+    applications wait; the same failover moves them once the store is back."""
     shared.edit("branch: [{redirect_intake: {deadline: 1}}, {shift_route: {deadline: 1}}]",
                 "branch: [{redirect_intake: {deadline: 1}}, {shift_route: {deadline: 1}}, "
                 "{transfer: {}}]")
@@ -146,6 +156,18 @@ def test_work_items_wait_for_the_shared_store(shared, server) -> None:
     server.start()
     assert shared.ok("runs", "import").code == 0
     assert "wait for the shared store" in shared.ok("report", shown["run"]).out
+    later = acted(shared, "failover", "hq", reason="the applications")
+    assert later.code == 0 and "transfer-hq-acme" in later.out, later
+
+
+def test_whoever_does_not_hold_the_baton_moves_nothing(shared, server) -> None:
+    """At a terminal two questions: whether the plan is right, and whether nobody else acts."""
+    shared.ok("status")
+    server.stop()
+    code, screen = at_terminal(
+        shared, ["failover", "hq", "--reason", "x", "--local-journal"], b"y\nn\n")
+    assert code == 4 and "Do you hold the baton?" in screen and "nothing was moved" in screen
+    assert shared.shares() == {"hq": 100}
 
 
 @pytest.mark.usefixtures("short_lease")
@@ -157,8 +179,8 @@ def test_what_both_sides_moved_is_told(shared, server) -> None:
     gone = "postgresql://ccf@127.0.0.1:1/x"
     plan = shared.ok("plan", "failover", "hq", "--local-journal", "--json",
                      LOANS_DATABASE=gone).json["hash"]
-    assert shared.act("failover", "hq", XDG_STATE_HOME=str(shared.policy.parent / "b")).code == 0
-    assert shared.act("failback", "hq", XDG_STATE_HOME=str(shared.policy.parent / "b")).code == 0
+    assert acted(shared, "failover", "hq", XDG_STATE_HOME=str(shared.policy.parent / "b")).code == 0
+    assert acted(shared, "failback", "hq", XDG_STATE_HOME=str(shared.policy.parent / "b")).code == 0
     shared.say("failover", "hq", "--reason", "alone", "--local-journal", "--yes", "--plan", plan,
                LOANS_DATABASE=gone)
     assert "hq" not in shared.shares()
@@ -217,9 +239,9 @@ def test_a_local_journal_is_for_a_shared_store_that_is_gone(shared, world, serve
 def test_a_lost_tail_is_refused_and_brought_back(shared, server) -> None:
     """An older copy of the data directory is put back: every verb says which events are missing
     and since when, `check` is UNKNOWN, nothing acts; the import brings them back whole."""
-    assert shared.act("failover", "hq").code == 0
+    assert acted(shared, "failover", "hq").code == 0
     copy = copied(server)
-    assert shared.act("failback", "hq").code == 0
+    assert acted(shared, "failback", "hq").code == 0
     before = shared.ok("runs", "list", "--json").json
     (Path(shared.policy).parent / "had.jsonl").write_text(shared.ok("journal", "export").out)
     put_back(server, copy)
@@ -229,6 +251,8 @@ def test_a_lost_tail_is_refused_and_brought_back(shared, server) -> None:
         assert said.code == code, said
         assert "lost events" in said.out + said.err and "runs import" in said.err
         assert re.search(r"runs: \d events, the first of 20\d\d-", said.out + said.err)
+    verified = shared.say("journal", "verify")
+    assert verified.code == 8 and "has lost what this machine saw there: runs: " in verified.out
     said = shared.ok("runs", "import")
     assert "events" in said.out
     assert shared.ok("journal", "verify").code == 0
@@ -239,7 +263,24 @@ def test_a_lost_tail_is_refused_and_brought_back(shared, server) -> None:
                  if q["queue"] == "loan_calls")
     assert calls["expected"] == {"hq": 100}
     assert "nothing to import" in shared.ok("runs", "import").out
-    assert shared.act("failover", "hq").code == 0, "work goes on"
+    assert acted(shared, "failover", "hq").code == 0, "work goes on"
+
+
+def test_a_new_server_gets_the_whole_journal_back(shared, server) -> None:
+    """The database is gone with its disk, and an empty one is in its place: refused as another
+    store; the import fills it from this machine's mirror, every run under its own id."""
+    assert acted(shared, "failover", "hq").code == 0
+    assert acted(shared, "failback", "hq").code == 0
+    before = shared.ok("runs", "list", "--json").json
+    shared.environment["LOANS_DATABASE"] = server.new_database()
+    said = shared.say("status")
+    assert said.code == 8 and "not the store that this machine worked with" in said.err
+    assert [run["how"] for run in
+            shared.ok("runs", "import", "--json").json["imported"][0]["runs"]] == ["new", "new"]
+    assert [run["run"] for run in shared.ok("runs", "list", "--json").json] == [
+        run["run"] for run in before]
+    assert shared.ok("journal", "verify").code == 0
+    assert acted(shared, "failover", "hq").code == 0, "work goes on"
 
 
 def test_a_run_that_lost_its_last_events_gets_them_back_and_goes_on(shared, server) -> None:
@@ -289,7 +330,7 @@ def test_a_mirror_that_cannot_be_written_stops_nothing(shared, place, tmp_path) 
         with pytest.raises(OSError, match="No space"):
             (mounted / "rest").write_bytes(bytes(100_000))
     try:
-        said = shared.act("failover", "hq", CCFAILOVER_MIRROR=place)
+        said = acted(shared, "failover", "hq", CCFAILOVER_MIRROR=place)
         assert said.code == 0, said
         assert "mirror" in said.err and "Warning" in said.err
         assert "mirror" in shared.say("check", CCFAILOVER_MIRROR=place).out

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ccfailover.errors import Fenced, LeaseHeld, StoreError
 from ccfailover.model.journal import Lease
+from ccfailover.operations.history import _ends
 from ccfailover.runtime import SystemRuntime
 from ccfailover.store import Store, imports, local, open_store
 from ccfailover.store.chain import digest, manifest_line, record_line
@@ -232,14 +234,28 @@ def test_what_automation_did_comes_in_as_evidence(fork: Fork) -> None:
     here.set_fact("adopted", {"calls": {"at": 5}, "mail": {"at": 1}}, actor="a")
     there.set_fact("adopted", {"calls": {"at": 3}, "mail": {"at": 2}}, actor="b")
     there.set_fact("acked_at", 2, actor="b")
+    there.set_fact("automation_off", {"until": 7}, actor="b")
+    here.set_fact("automation_off", None, actor="a")
     there.set_fact("plan:abc", {"big": True}, actor="b")
     there.append("automation", "trigger.fired", {"trigger": "hq_down"}, actor="cron")
     bring(here, there)
     assert here.fact("adopted") == {"calls": {"at": 5}, "mail": {"at": 2}}
+    assert here.fact("automation_off") is None, "ours is the later one"
     assert here.fact("acked_at") == 2 and here.fact("plan:abc") is None
     came = [r.data for r in here.read("automation") if r.kind == imports.EVENT]
     theirs = [r for r in there.read("automation") if r.hash == came[-1]["hash"]]
     assert theirs[0].kind == came[-1]["record"]["kind"] == "trigger.fired"
+
+
+def test_a_run_that_ended_before_ours_is_no_newer_for_being_imported(fork: Fork, run_in) -> None:
+    """Where a queue is follows from the run that ended last, not from the one that came last."""
+    here, there = fork()
+    first, _ = run_in(there, "a")
+    second, _ = run_in(here, "a")
+    third, _ = run_in(there, "b")
+    bring(here, there)
+    desk = SimpleNamespace(store=here)
+    assert [end.data["run"] for _, end in _ends(desk)] == [first, second, third]
 
 
 def test_an_export_comes_in_like_the_journal_itself(fork: Fork, run_in) -> None:

@@ -80,7 +80,7 @@ def test_every_event_is_kept_verbatim(machines, plan_for, person) -> None:
     store.append(f"run:{run}", "step.started", {"note": "grün"}, actor="mary", lease=lease)
     store.set_fact("adopted", {"calls": 1}, actor="mary")
     store.create_run(plan_for("queue:a"), actor=person("joe"), ttl=30, supersedes=run)
-    other, lease = store.create_run(plan_for("queue:b"), actor=person("joe"), ttl=30)
+    _other, lease = store.create_run(plan_for("queue:b"), actor=person("joe"), ttl=30)
     store.end_run(lease, "run.succeeded", {}, actor="joe")
     assert same(store)
     assert os.stat(store.mirror.path).st_mode & 0o077 == 0
@@ -107,7 +107,7 @@ def test_a_machine_that_comes_late_gets_everything(machines, plan_for, person) -
     """Sixty runs and thousands of events, none of them its own."""
     a = machines.open("a")
     for number in range(60):
-        run, lease = a.create_run(plan_for(f"queue:q{number}"), actor=person("mary"), ttl=30)
+        _run, lease = a.create_run(plan_for(f"queue:q{number}"), actor=person("mary"), ttl=30)
         if number % 3:
             a.end_run(lease, "run.succeeded", {}, actor="mary")
     for number in range(2500):
@@ -284,7 +284,7 @@ def stranded(machines, plan_for, person) -> Callable[[], Store]:
     """A machine that has lost the shared store in the middle of a run; `()` begins its local
     journal."""
     a = machines.open("a")
-    ended, lease = a.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
+    _ended, lease = a.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
     a.end_run(lease, "run.succeeded", {}, actor="mary")
     run, lease = a.create_run(plan_for("queue:a", "lever:x"), actor=person("mary"), ttl=30)
     a.append(f"run:{run}", "step.started", {}, actor="mary", lease=lease)
@@ -306,7 +306,7 @@ def test_a_local_journal_goes_on_where_the_mirror_ends(stranded, person) -> None
     """Runs, scopes, facts and every event; it verifies, and no fence that was seen is given
     again."""
     store = stranded()
-    one, two = store.run_ids()
+    _one, two = store.run_ids()
     assert store.open_run_ids() == [two]
     (lease,) = store.leases()
     assert lease.scopes == ("lever:x", "queue:a") and lease.holder == {}
