@@ -73,8 +73,11 @@ def steal_option(fn: F) -> F:
 
 def desk_for(policy: str | None, *, validate: bool = True, quiet: bool = False,
              verified: bool = True) -> Desk:
-    """The desk; `verified` False lets one look at a shared store that has lost events. What is amiss with a shared store's copies here is told on stderr, unless
-    `quiet` (the verb tells it in a form of its own)."""
+    """The desk; `verified` False lets one look at a shared store that has lost events.
+
+    What is amiss with its copies here is told on stderr, unless `quiet` (the verb tells it in a
+    form of its own).
+    """
     from ccfailover.wiring.assemble import assemble
 
     context = click.get_current_context(silent=True)
