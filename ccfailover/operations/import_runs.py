@@ -136,7 +136,7 @@ def _from(desk: Desk, source: Source) -> Imported:
 
 def _overlap(desk: Desk, one: Run, other: Run) -> str | None:
     """What both moved, neither knowing of the other."""
-    from ccfailover.store.leases import clock
+    from ccfailover.store.lease_words import clock
 
     both = sorted(_moved(one) & _moved(other))
     if not both:

@@ -18,7 +18,7 @@ from ccfailover.errors import LeaseHeld, StoreError
 from ccfailover.model.plan import canonical
 from ccfailover.store import Store, chain, holder
 from ccfailover.store.db import Transaction
-from ccfailover.store.leases import clock
+from ccfailover.store.lease_words import clock
 from ccfailover.store.local import FORKED, IMPORTED, scopes_of
 from ccfailover.store.mirror import Event, Mirror
 from ccfailover.store.record import head_in, insert

@@ -179,7 +179,7 @@ class Divergence:
     def said(self) -> str:
         import json
 
-        from ccfailover.store.leases import clock
+        from ccfailover.store.lease_words import clock
 
         since = clock(json.loads(self.lost[0][2])["at"]) if self.lost else "?"
         return f"{self.stream}: {len(self.lost)} events, the first of {since}"

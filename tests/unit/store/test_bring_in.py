@@ -196,7 +196,7 @@ def test_one_run_superseded_by_another_comes_in_with_it(fork: Fork, plan_for, ru
     here, there = fork(lambda store: held.append(run_in(store, "a", end=None, let_go=True)))
     run = held[0][0]
     successor, _ = there.create_run(plan_for("queue:b"), actor=person("joe"), ttl=30,
-                                    supersedes=run)
+                                    supersedes=(run,))
     assert [(c.run, c.how, c.state) for c in bring(here, there)] == [
         (run, "extended", "superseded"), (successor, "new", None)]
     assert {lease.run: lease.scopes for lease in here.leases()} == {

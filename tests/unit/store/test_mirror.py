@@ -79,7 +79,7 @@ def test_every_event_is_kept_verbatim(machines, plan_for, person) -> None:
     run, lease = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
     store.append(f"run:{run}", "step.started", {"note": "grün"}, actor="mary", lease=lease)
     store.set_fact("adopted", {"calls": 1}, actor="mary")
-    store.create_run(plan_for("queue:a"), actor=person("joe"), ttl=30, supersedes=run)
+    store.create_run(plan_for("queue:a"), actor=person("joe"), ttl=30, supersedes=(run,))
     _other, lease = store.create_run(plan_for("queue:b"), actor=person("joe"), ttl=30)
     store.end_run(lease, "run.succeeded", {}, actor="joe")
     assert same(store)
