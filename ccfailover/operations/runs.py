@@ -13,7 +13,6 @@ from ccfailover.errors import Exit, LeaseHeld, Refused, UsageError
 from ccfailover.model.journal import Lease
 from ccfailover.model.plan import Json, Mode, Plan
 from ccfailover.operations.desk import Desk
-from ccfailover.operations.local import leave_out
 from ccfailover.operations.look import Watch, home_evidence
 from ccfailover.operations.news import tell, tell_of_theft
 from ccfailover.operations.prepare import Prepared, agreed, prepare
@@ -302,6 +301,8 @@ def _drive(desk: Desk, run_id: str, lease: Lease, *, back: bool, context: Json,
            watcher: Watcher | None, on_driver: OnDriver | None,
            watch: Watch | None = None) -> RunOutcome:
     if desk.local is not None:
+        from ccfailover.operations.local import leave_out
+
         leave_out(desk, load(desk, run_id), lease, back=back)
     run = load(desk, run_id)
     driver = Driver(run, lease, _hands(desk, run.plan, watch or Watch(desk)),
