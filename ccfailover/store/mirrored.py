@@ -79,7 +79,12 @@ class MirroredDatabase(Database):
             self.catch_up()
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
-        return self._inner.query(sql, params)
+        rows = self._inner.query(sql, params)
+        if self._verified and self._inner.connected != self._checked:
+            # What goes on after its server came back may be talking to another one.
+            self._require_all(self._inner.query)
+            self._checked = self._inner.connected
+        return rows
 
     def snapshot(self) -> AbstractContextManager[None]:
         return self._inner.snapshot()
@@ -94,7 +99,6 @@ class MirroredDatabase(Database):
             return
         with self._inner.transaction(doing, on) as tx:
             if self._inner.connected != self._checked:
-                # A run that goes on after its server came back may be talking to another one.
                 self._require_all(tx.execute)
                 self._checked = self._inner.connected
             watched = MirroredTransaction(tx, self._mirror, self.path)
@@ -136,7 +140,7 @@ class MirroredDatabase(Database):
         mirror = self._mirror
         if not mirror.usable:
             return
-        self._require_all(self.query)
+        self._require_all(self._inner.query)
         self._checked = self._inner.connected
         try:
             while mirror.usable:
