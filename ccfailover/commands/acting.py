@@ -27,6 +27,7 @@ from ccfailover.model.plan import Mode, Plan
 from ccfailover.operations import prepare as preparing
 from ccfailover.operations import runs
 from ccfailover.operations.prepare import Prepared
+from ccfailover.runbooks.run import RunState
 
 if TYPE_CHECKING:
     from ccfailover.operations.desk import Desk
@@ -68,10 +69,16 @@ def overrides(names: tuple[str, ...], reason: str) -> dict[str, str]:
     return dict.fromkeys(names, reason)
 
 
+def incident_option(fn: F) -> F:
+    return click.option("--incident", metavar="ID",
+                        help="The incident it belongs to, or none; else the only open one.")(fn)
+
+
 def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
-        as_json: bool) -> int:
-    """Plan, show, ask, run. The exit code is the run's."""
+        as_json: bool, incident: str | None = None) -> int:
+    """Plan, show, ask, run. The exit code is the run's. A drill belongs to no incident."""
     desk = desk_for(policy)
+    of = _incident(desk, incident) if request.mode is Mode.REAL else None
     prepared = preparing.prepare(desk, request)
     if wanted is not None:
         preparing.agreed(desk, prepared, _made(desk, wanted))
@@ -86,10 +93,27 @@ def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
         fresh = preparing.prepare(desk, request)
         preparing.agreed(desk, fresh, prepared.plan)
         runs.may_start(prepared := fresh)
-    with ticking(as_json) as watcher, stoppable() as on_driver:
-        outcome = runs.start(desk, prepared, confirmed=how, watcher=watcher,
-                             on_driver=on_driver)
-    return conclude(desk, outcome, as_json=as_json)
+    return carry(desk, lambda watcher, on_driver: runs.start(
+        desk, prepared, confirmed=how, incident=of, watcher=watcher, on_driver=on_driver),
+        as_json=as_json)
+
+
+def _incident(desk: Desk, named: str | None) -> str | None:
+    """The id of the incident that the run will belong to; said aloud where nobody named it."""
+    if named is None and not desk.store.fact("incidents"):
+        return None
+    from ccfailover.operations import incidents
+
+    found = incidents.chosen(desk, named)
+    opened = incidents.listed(desk, only_open=True) if named is None else []
+    if found is not None:
+        click.echo(f"incident {found.id}, commander {found.commander}"
+                   + (" (the only open one; --incident says otherwise)" if opened else ""),
+                   err=True)
+    elif len(opened) > 1:
+        click.echo(f"{len(opened)} incidents are open ({', '.join(one.id for one in opened)}): "
+                   "this run will belong to none; --incident names one", err=True)
+    return found.id if found else None
 
 
 def baton(desk: Desk, *, yes: bool, as_json: bool = False) -> bool:
@@ -213,42 +237,84 @@ def ticking(as_json: bool) -> Iterator[Ticker]:
         ticker.close()
 
 
-@contextmanager
-def stoppable() -> Iterator[Callable[[Driver], None]]:
-    """^C once: stop at the next safe point. Twice: stop now, and the journal says in doubt."""
-    driving: list[Driver] = []
-    asked = False
+class Stopping:
+    """What signals have asked of the run that is carried now. The first ^C, or SIGTERM however
+    often: stop at the next safe point. ^C after that: now, and the journal says in doubt."""
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if not driving or asked:
+    def __init__(self) -> None:
+        self.asked = False
+        self._driver: Driver | None = None
+
+    @property
+    def run(self) -> str | None:
+        """The run that was begun; None: nothing was."""
+        return self._driver.run_id if self._driver else None
+
+    def on_driver(self, driver: Driver) -> None:
+        self._driver = driver
+        if self.asked:
+            driver.stop()
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._driver is None:
             raise KeyboardInterrupt
-        asked = True
-        click.echo("Stopping at the next safe point; ^C again stops now.", err=True)
-        driving[0].stop()
+        if not self.asked:
+            self.asked = True
+            self._driver.stop()
+            click.echo("Stopping at the next safe point; ^C again stops now.", err=True)
+        elif number == signal.SIGINT:
+            self._driver.halt()
+            raise KeyboardInterrupt
 
-    former = {number: signal.signal(number, on_signal)
+
+@contextmanager
+def stoppable() -> Iterator[Stopping]:
+    """Within the block SIGINT and SIGTERM go to the run."""
+    stopping = Stopping()
+    former = {number: signal.signal(number, stopping.on_signal)
               for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield driving.append
+        yield stopping
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
 
 
-def conclude(desk: Desk, outcome: runs.RunOutcome, *, as_json: bool) -> int:
-    """Say how the run ended, in one place for every verb."""
-    from ccfailover.operations.describe import run_facts
+def carry(desk: Desk, go: Callable[[Ticker, runs.OnDriver], runs.RunOutcome], *,
+          as_json: bool) -> int:
+    """Let a run go on, with progress for people and an ear for signals; say how it ended."""
+    with ticking(as_json) as watcher, stoppable() as stopping:
+        try:
+            outcome = go(watcher, stopping.on_driver)
+        except KeyboardInterrupt:
+            if stopping.run is None:
+                raise
+            outcome = runs.cut_off(desk, stopping.run)
+    return conclude(desk, outcome, as_json=as_json, stopped=stopping.asked)
+
+
+def conclude(desk: Desk, outcome: runs.RunOutcome, *, as_json: bool,
+             stopped: bool = False) -> int:
+    """Say how the run ended, in one place for every verb, and where everything stands if it did
+    not come through. `stopped`: it was asked to stop."""
+    from ccfailover.operations.describe import run_facts, standing
+    from ccfailover.operations.look import read_levers
 
     facts = run_facts(desk, outcome.run, outcome.state)
     if as_json:
-        print_json(facts)
+        print_json(facts | {"stopped": stopped})
         return int(outcome.exit)
-    click.echo(f"run {outcome.run.id}: {outcome.state.value.replace('_', ' ')}")
+    word = outcome.state.value.replace("_", " ")
+    click.echo(f"run {outcome.run.id}: {word}{', as it was asked to stop' if stopped else ''}")
     for line in facts["exceptions"]:
         click.echo(f"  exception: {line}")
     for line in facts["problems"]:
         click.echo(f"  {line}")
+    if outcome.state.is_open or outcome.state is RunState.ABORTED:
+        # Who stopped it at once does not wait for a platform's answer.
+        cut_off = outcome.state is RunState.INTERRUPTED
+        for line in standing(outcome.run, {} if cut_off else read_levers(desk, outcome.run)):
+            click.echo(f"  {line}")
     mirror = desk.store.mirror
     if mirror is not None and mirror.trouble is not None:
         click.echo(f"Warning: not all of it is in the mirror: {mirror.trouble}", err=True)

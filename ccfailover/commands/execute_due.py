@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import finish
+from ccfailover.commands.acting import conclude, finish, stoppable
 from ccfailover.commands.common import desk_for, head, json_option, policy_option, print_json
 
 
@@ -17,11 +17,24 @@ def command(policy: str | None, as_json: bool) -> None:
     A trigger with `mode: automatic` whose condition held long enough is run here, not in
     `check`. What it rests on is looked at again first. Also delivers waiting messages.
     """
+    from ccfailover.operations import runs
     from ccfailover.operations.execute_due import execute_due, return_due
+    from ccfailover.operations.look import remembered
+    from ccfailover.operations.news import remind
     from ccfailover.operations.outbox import deliver_waiting
 
     desk = desk_for(policy)
-    done = [*return_due(desk), *execute_due(desk)]
+    with stoppable() as stopping:
+        try:
+            done = [*return_due(desk, stopping), *execute_due(desk, stopping)]
+        except KeyboardInterrupt:
+            if stopping.run is None:
+                raise
+            finish(conclude(desk, runs.cut_off(desk, stopping.run), as_json=as_json,
+                            stopped=True))
+            return
+    opened = [(run, runs.state_of(desk, run)) for run in runs.open_runs(desk)]
+    remind(desk, remembered(desk), opened)
     sent = deliver_waiting(desk)
     facts = [{
         "trigger": one.decision.trigger, "runbook": one.decision.runbook,

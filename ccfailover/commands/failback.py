@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import act, acting_options, finish, overrides
+from ccfailover.commands.acting import act, acting_options, finish, incident_option, overrides
 from ccfailover.commands.common import json_option, policy_option, reason_option
 
 
@@ -12,16 +12,17 @@ from ccfailover.commands.common import json_option, policy_option, reason_option
 @click.argument("site")
 @click.option("--queue", "queues", multiple=True, help="Only this queue; may be repeated.")
 @reason_option
+@incident_option
 @acting_options
 @policy_option
 @json_option
 def command(site: str, queues: tuple[str, ...], reason: str, override: tuple[str, ...],
-            override_reason: str, supersede: str | None, yes: bool, wanted: str | None,
-            policy: str | None, as_json: bool) -> None:
+            override_reason: str, supersede: str | None, incident: str | None, yes: bool,
+            wanted: str | None, policy: str | None, as_json: bool) -> None:
     """Return a site's work to its normal shares."""
     from ccfailover.runbooks.plan import Request
 
     finish(act(policy, Request(
         runbook="failback", subject=site, reason=reason, queues=queues,
         overrides=overrides(override, override_reason), supersedes=supersede,
-    ), yes=yes, wanted=wanted, as_json=as_json))
+    ), yes=yes, wanted=wanted, as_json=as_json, incident=incident))

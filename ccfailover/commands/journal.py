@@ -53,20 +53,24 @@ def log(run: str | None, policy: str | None, as_json: bool) -> None:
 @command.command(epilog="""\b
 Examples:
   ccfailover journal verify                          the store in use
-  ccfailover journal verify journal.jsonl --head H   an exported file, without a policy""")
+  ccfailover journal verify journal.jsonl --head H   an exported file, without a policy
+
+What is intact by itself may still be cut short, or be written anew by somebody who knows how:
+only the heads that a report or a message told, each given with --head, show that it is not.""")
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
-@click.option("--head", metavar="HASH", help="The head hash that a report or message told.")
+@click.option("--head", "heads", metavar="[NUMBER:]HASH", multiple=True,
+              help="A head that a report or message told; may be repeated.")
 @local_look_option
 @policy_option
 @json_option
-def verify(file: str | None, head: str | None, policy: str | None, as_json: bool) -> None:
+def verify(file: str | None, heads: tuple[str, ...], policy: str | None, as_json: bool) -> None:
     """Check every hash, chain and number; exit 8 when anything was changed."""
     if file is not None:
         from ccfailover.store.verify import verify_export
 
         try:
             with Path(file).open("rb") as lines:
-                problems = verify_export(lines, head=head)
+                problems = verify_export(lines, heads=heads)
         except OSError as error:
             raise UsageError(f"{file} cannot be read: {error.strerror}",
                              not_done="nothing was verified",
@@ -76,11 +80,15 @@ def verify(file: str | None, head: str | None, policy: str | None, as_json: bool
         from ccfailover.operations.local import lost
 
         desk = desk_for(policy, validate=False, verified=False)
-        problems, subject = [*desk.store.verify(), *lost(desk)], desk.store.path
+        problems, subject = [*desk.store.verify(heads), *lost(desk)], desk.store.path
     if as_json:
-        print_json({"subject": subject, "intact": not problems, "problems": problems})
+        print_json({"subject": subject, "intact": not problems, "problems": problems,
+                    "heads": list(heads)})
     else:
+        from ccfailover.reports.words import count
+
         for problem in problems:
             click.echo(problem)
-        click.echo(f"{subject}: " + ("CHANGED, or damaged" if problems else "intact"))
+        known = f", with {count(len(heads), 'head')} known from elsewhere" if heads else ""
+        click.echo(f"{subject}: " + ("CHANGED, or damaged" if problems else f"intact{known}"))
     finish(int(Exit.UNKNOWN if problems else Exit.DONE))

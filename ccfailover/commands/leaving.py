@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import act, acting_options, finish, overrides
+from ccfailover.commands.acting import act, acting_options, finish, incident_option, overrides
 from ccfailover.commands.common import json_option, policy_option, reason_option
 
 
@@ -17,17 +17,19 @@ def leaving(runbook: str, summary: str, example: str) -> click.Command:
     @click.option("--to", multiple=True, metavar="SITE",
                   help="Only to this site; may be repeated.")
     @reason_option
+    @incident_option
     @acting_options
     @policy_option
     @json_option
     def command(site: str, queues: tuple[str, ...], to: tuple[str, ...], reason: str,
                 override: tuple[str, ...], override_reason: str, supersede: str | None,
-                yes: bool, wanted: str | None, policy: str | None, as_json: bool) -> None:
+                incident: str | None, yes: bool, wanted: str | None, policy: str | None,
+                as_json: bool) -> None:
         from ccfailover.runbooks.plan import Request
 
         finish(act(policy, Request(
             runbook=runbook, subject=site, reason=reason, queues=queues, to=to,
             overrides=overrides(override, override_reason), supersedes=supersede,
-        ), yes=yes, wanted=wanted, as_json=as_json))
+        ), yes=yes, wanted=wanted, as_json=as_json, incident=incident))
 
     return command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ccfailover.commands.common import (
@@ -13,23 +15,28 @@ from ccfailover.commands.common import (
 )
 from ccfailover.errors import UsageError
 
+if TYPE_CHECKING:
+    from ccfailover.operations.desk import Desk
+
 
 @click.command(epilog="""\b
 Examples:
   ccfailover report                          the newest run, as text
   ccfailover report r17 --html r17.html      one file for an examiner: opens anywhere, offline
   ccfailover report r17 --json > r17.json    every fact, for machines
+  ccfailover report --incident INC-42        an incident: who led, when, which runs
 
 The exit code says whether the report was made, not how the run ended.""")
 @click.argument("run", required=False)
+@click.option("--incident", metavar="ID", help="Report on an incident instead; no --html.")
 @click.option("--html", "html", metavar="FILE", help="Write one self-contained HTML file.")
 @click.option("--text", "as_text", is_flag=True, help="Print text, also beside --html.")
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @local_look_option
 @policy_option
 @json_option
-def command(run: str | None, html: str | None, as_text: bool, force: bool, policy: str | None,
-            as_json: bool) -> None:
+def command(run: str | None, incident: str | None, html: str | None, as_text: bool, force: bool,
+            policy: str | None, as_json: bool) -> None:
     """Evidence of a run: text, JSON or one HTML file.
 
     RUN defaults to the newest one, drills included. Made from journal and ledger alone; a drill
@@ -43,7 +50,13 @@ def command(run: str | None, html: str | None, as_text: bool, force: bool, polic
     if force and not html:
         raise UsageError("--force is about the file of --html", not_done="no report was made",
                          hint="--html FILE --force")
+    if incident is not None and (run is not None or html):
+        raise UsageError("--incident takes neither a run nor --html", not_done="no report was made",
+                         hint="ccfailover report --incident INC-42 lists its runs")
     desk = desk_for(policy, validate=False)
+    if incident is not None:
+        _over(desk, incident, as_json=as_json)
+        return
     facts = report(desk, run)
     if html:
         from ccfailover.reports.html import as_html
@@ -60,3 +73,14 @@ def command(run: str | None, html: str | None, as_text: bool, force: bool, polic
     if html:
         click.echo(f"{'DRILL ' if facts.header.drill else ''}run {facts.header.run}: {html}",
                    err=True)
+
+
+def _over(desk: Desk, incident: str, *, as_json: bool) -> None:
+    from ccfailover.operations.report import over_incident
+    from ccfailover.reports import incident as reported
+
+    facts = over_incident(desk, incident)
+    if as_json:
+        print_json(reported.as_json(facts))
+    else:
+        click.echo(reported.as_text(facts), nl=False)

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import (
-    asked,
-    baton,
-    conclude,
-    finish,
-    override_options,
-    overrides,
-    stoppable,
-    ticking,
-)
+from ccfailover.commands.acting import asked, baton, carry, finish, override_options, overrides
 from ccfailover.commands.common import (
     at_terminal,
     desk_for,
@@ -53,10 +44,9 @@ def command(run: str | None, reason: str, steal: bool, override: tuple[str, ...]
     how = ask(f"{desk.policy.heading}: resume {found.id} ({found.plan.runbook} "
               f"{found.plan.subject})?", yes=yes)
     baton(desk, yes=yes, as_json=as_json)
-    with ticking(as_json) as watcher, stoppable() as on_driver:
-        outcome = runs.resume(desk, found.id, confirmed=how, reason=reason, steal=stealing,
-                              overrides=beaten, watcher=watcher, on_driver=on_driver)
-    finish(conclude(desk, outcome, as_json=as_json))
+    finish(carry(desk, lambda watcher, on_driver: runs.resume(
+        desk, found.id, confirmed=how, reason=reason, steal=stealing, overrides=beaten,
+        watcher=watcher, on_driver=on_driver), as_json=as_json))
 
 
 def why_steal(steal: bool, reason: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import baton, conclude, finish, stoppable, ticking
+from ccfailover.commands.acting import baton, carry, finish
 from ccfailover.commands.common import (
     desk_for,
     json_option,
@@ -38,7 +38,6 @@ def command(run: str | None, reason: str, steal: bool, yes: bool, policy: str | 
     found = runs.load(desk, run)
     ask(f"{desk.policy.heading}: roll {found.id} back?", yes=yes)
     baton(desk, yes=yes, as_json=as_json)
-    with ticking(as_json) as watcher, stoppable() as on_driver:
-        outcome = runs.rollback(desk, found.id, reason=reason or "not given", steal=stealing,
-                                watcher=watcher, on_driver=on_driver)
-    finish(conclude(desk, outcome, as_json=as_json))
+    finish(carry(desk, lambda watcher, on_driver: runs.rollback(
+        desk, found.id, reason=reason or "not given", steal=stealing, watcher=watcher,
+        on_driver=on_driver), as_json=as_json))

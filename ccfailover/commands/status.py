@@ -65,6 +65,8 @@ def show(facts: dict[str, Any]) -> None:
     for row in facts["dependencies"]:
         if row["state"] != "healthy":
             click.echo(f"  dependency {row['dependency']} {_STATES[row['state']]}: {row['reason']}")
+    for one in facts["incidents"]:
+        _incident(one, facts["at"])
     for run in facts["runs"]:
         drill = "DRILL " if run["drill"] else ""
         click.echo(f"  {drill}run {run['run']} {run['runbook']} {run['subject']}: "
@@ -75,6 +77,16 @@ def show(facts: dict[str, Any]) -> None:
     if off["off_until"]:
         click.echo(f"  automation is OFF, by {off['by']}: {off['reason']}")
     click.echo(f"NEXT: {facts['next']}")
+
+
+def _incident(one: dict[str, Any], now: int) -> None:
+    from ccfailover.reports.words import safe
+
+    determined = (f"determined {ago(one['determined_at'], now)}: {safe(one['cause'])}"
+                  if one["determined_at"] else "not determined yet")
+    click.echo(f"  INCIDENT {one['incident']}, commander {safe(one['commander'])}, declared "
+               f"{ago(one['declared_at'], now)}: {safe(one['reason'])}; {determined}; "
+               f"runs: {', '.join(one['runs']) or 'none'}")
 
 
 def _by_site(depth: dict[str, int | None]) -> str:

@@ -28,18 +28,23 @@ def command(run: str | None, everything: bool, reason: str, policy: str | None,
     They pause there, keep their scope, and can be resumed or rolled back.
     """
     from ccfailover.operations import runs
+    from ccfailover.operations.status import automation
 
     if not everything and run is None:
         raise UsageError("which run?", not_done="nothing was stopped", hint="RUN, or --all")
     desk = desk_for(policy)
-    if everything:
-        asked = runs.stop_all(desk, reason)
-    else:
-        found = runs.load(desk, run)
-        runs.request_stop(desk, found.id, reason)
-        asked = [found.id]
+    stopped = runs.stop(desk, None if everything else run, reason)
+    asked = [found.id for found, moving in stopped if moving]
+    still = {found.id: found.phase.value for found, moving in stopped if not moving}
+    by_itself = (everything and automation(desk)["off_until"] is None
+                 and any(one.mode == "automatic" for one in desk.policy.triggers.values()))
     if as_json:
-        print_json({"asked": asked})
-    else:
-        head(desk)
-        click.echo(f"asked to stop: {', '.join(asked) or 'no run is open'}")
+        print_json({"asked": asked, "still": still, "automation": by_itself})
+        return
+    head(desk)
+    click.echo(f"asked to stop: {', '.join(asked) or 'no run is under way'}")
+    for name, state in still.items():
+        click.echo(f"  {name} stands still already: {state}")
+    if by_itself:
+        click.echo("  automation is on and may start others: ccfailover automation off --for 2h")
+    click.echo(f"NEXT: ccfailover {f'runs watch {asked[0]}' if asked else 'status'}")

@@ -17,6 +17,11 @@ class State(str, Enum):
     DOWN = "down"
     UNKNOWN = "unknown"
 
+    def worse_than(self, other: State) -> bool:
+        """What cannot be seen is worse than degraded, and better than known to be down."""
+        order = (State.HEALTHY, State.DEGRADED, State.UNKNOWN, State.DOWN)
+        return order.index(self) > order.index(other)
+
 
 class Outcome(str, Enum):
     """What one probe saw, once. UNKNOWN: the probe itself could not tell."""

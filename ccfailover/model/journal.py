@@ -28,6 +28,25 @@ class Actor:
         return dict(self.__dict__)
 
 
+LEASE_SECONDS = 30.0
+"""Time to live of a run's lease; whoever carries the run renews it every third of that."""
+
+
+def person(actor: str) -> str:
+    """The login in `name@host[pid]`, or in a bare name, as logins are compared.
+
+    One person on two hosts, in capitals, or with signs that cannot be seen is one person. A name
+    may hold an `@` itself.
+    """
+    name, at, rest = actor.rpartition("@")
+    name = name if at and rest.endswith("]") else actor
+    if not name.isascii():
+        from unicodedata import category, normalize  # most logins need none
+
+        name = "".join(c for c in normalize("NFKC", name) if category(c) != "Cf")
+    return name.strip().casefold()
+
+
 @dataclass(frozen=True)
 class Record:
     """One event. `hash` covers the canonical text of everything else and `prev`."""

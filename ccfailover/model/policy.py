@@ -194,6 +194,22 @@ class NotifySpec:
 
 
 @dataclass(frozen=True)
+class Reminders:
+    """When people hear again of a run that waits for one: so many seconds after it began to wait,
+    and from the last of these on every `every` seconds (0: no more)."""
+
+    after: tuple[float, ...] = (900.0, 3600.0)
+    every: float = 14_400.0
+
+    def due(self, waited: float) -> int:
+        """How many reminders are due by now; 0 while only the first message is."""
+        passed = sum(waited >= each for each in self.after)
+        if passed < len(self.after) or not self.every:
+            return passed
+        return passed + int((waited - (self.after[-1] if self.after else 0.0)) / self.every)
+
+
+@dataclass(frozen=True)
 class Policy:
     """`sha256` is of the file's bytes; `environment` is shown beside the name everywhere.
 
@@ -222,6 +238,7 @@ class Policy:
     stale_after: float = 3.0
     store_location: str | None = None
     mirror: str | None = None
+    remind: Reminders = field(default_factory=Reminders)
 
     @property
     def heading(self) -> str:

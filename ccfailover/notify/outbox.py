@@ -21,6 +21,8 @@ _RUN_EVENTS = {
     "started": ("has started", "ccfailover runs watch {run}"),
     "resumed": ("goes on", "ccfailover runs watch {run}"),
     "approval_wanted": ("waits for an approval", "ccfailover approve {run}"),
+    "approval_given": ("was approved", "ccfailover runs show {run}"),
+    "approval_declined": ("was declined", "ccfailover runs show {run}"),
     "paused": ("is paused and needs a person", "ccfailover resume {run} | rollback {run}"),
     "interrupted": ("was interrupted and needs a person",
                     "ccfailover resume {run} | rollback {run}"),
@@ -51,10 +53,12 @@ class Message:
 
 
 class Messages:
-    """Builds messages; `heading` is the policy's (name, environment and hash)."""
+    """Builds messages; `heading` is the policy's (name, environment and hash), `runs` the head of
+    the chain of all runs, so that a run which came before cannot vanish either."""
 
-    def __init__(self, heading: str) -> None:
+    def __init__(self, heading: str, runs: tuple[int, str]) -> None:
         self._heading = heading
+        self._runs = runs
 
     def run(
         self,
@@ -66,43 +70,60 @@ class Messages:
         mode: Mode,
         head: tuple[int, str],
         details: Sequence[str] = (),
+        key: str | None = None,
+        command: str | None = None,
+        more: str = "",
     ) -> Message:
         """One event of a run. `head` (seq, hash) is the journal's when it happened.
 
         `details` are sentences with ids and counts only. A run that pauses twice is told of
-        twice (`head` differs); the same pause enqueued again is the same message.
+        twice (`head` differs); the same pause enqueued again is the same message, unless the
+        caller knows a better `key`. `command` is what to do next, if not the usual; `more` goes on
+        from the title's words.
         """
-        what, command = _RUN_EVENTS.get(event, (event.replace("_", " "), "ccfailover status"))
+        what, usual = _RUN_EVENTS.get(event, (event.replace("_", " "), "ccfailover status"))
         drill = "" if mode is Mode.REAL else f"DRILL ({mode.value}): "
-        lines = [self._heading, *details, f"NEXT: {command.format(run=run)}"]
+        last = _line(f"NEXT: {command or usual.format(run=run)}", 500)
+        lines = [self._heading, *details]
         return Message(
-            key=f"{run}/{event}/{head[0]}", event=f"run.{event}",
-            title=_line(f"{drill}{runbook} {subject} {what}: run {run}", 200),
-            body=_body(lines, head))
+            key=key or f"{run}/{event}/{head[0]}", event=f"run.{event}",
+            title=_line(f"{drill}{runbook} {subject} {what}{more}: run {run}", 200),
+            body=_body(lines, last, head, self._runs))
+
+    def incident(self, what: str, *, incident: str, head: tuple[int, str],
+                 details: Sequence[str]) -> Message:
+        """`what` became of an incident: declared, handed over …; `head` is its event's."""
+        event = what.replace(" ", "_")
+        return Message(
+            key=f"incident/{incident}/{head[0]}", event=f"incident.{event}",
+            title=_line(f"incident {incident} was {what}", 200),
+            body=_body([self._heading, *details], f"NEXT: ccfailover incident show {incident}",
+                       head, self._runs))
 
     def decision(self, decision: Decision, *, head: tuple[int, str]) -> Message:
         """A trigger's condition has held; `head` is that of the stream `automation`."""
         lines = [self._heading, *decision.reasons,
-                 *(f"not by itself, because {blocker}" for blocker in decision.blockers),
-                 "NEXT: ccfailover status"]
+                 *(f"not by itself, because {blocker}" for blocker in decision.blockers)]
         what = {"advise": "is advised", "approve": "waits for an approval",
                 "execute": "is due and runs by itself"}.get(decision.action, decision.action)
         return Message(
             key=f"decision/{decision.trigger}/{decision.since}",
             event=f"decision.{decision.action}",
             title=_line(f"{decision.runbook} {decision.subject} {what}: {decision.trigger}", 200),
-            body=_body(lines, head))
+            body=_body(lines, "NEXT: ccfailover status", head, self._runs))
 
     def drift(self, queue: str, told: str, *, key: str, head: tuple[int, str]) -> Message:
         """A lever that reads other than the journal says; `told` ends with what to do."""
         return Message(
             key=key, event="drift.seen", title=_line(f"the lever of {queue} was moved", 200),
-            body=_body([self._heading, told, "NEXT: ccfailover status --probe"], head))
+            body=_body([self._heading, told], "NEXT: ccfailover status --probe", head, self._runs))
 
 
-def _body(lines: Sequence[str], head: tuple[int, str]) -> str:
-    """The head hash comes last and is never cut off: it is what proves the journal's end."""
-    tail = f"journal head {head[0]}:{head[1]}"
+def _body(lines: Sequence[str], last: str, head: tuple[int, str], runs: tuple[int, str]) -> str:
+    """What to do and the heads come last and are never cut off: these prove the journal's end."""
+    tail = f"{last}\njournal head {head[0]}:{head[1]}"
+    if runs[0]:
+        tail += f"\nhead of all runs {runs[0]}:{runs[1]}"
     text = "\n".join(_line(line, 500) for line in lines if line)
     return f"{text[: MOST_CHARACTERS - len(tail) - 1]}\n{tail}"
 

@@ -10,7 +10,7 @@ from ccfailover.errors import StoreError
 from ccfailover.health import assess, nagios, poller, triggers
 from ccfailover.model.health import Decision, TriggerState, World
 from ccfailover.operations import drift, run_list
-from ccfailover.operations.news import tell
+from ccfailover.operations.news import remind
 from ccfailover.operations.status import automation
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def check(desk: Desk) -> Checked:
         from ccfailover.operations import local  # only where machines share a store
 
         notes.extend((nagios.WARNING, note) for note in local.notes(desk))
-    tell_of_interrupted(desk, runs)
+    remind(desk, world, runs)
     opened = _as_opened(runs)
     code, line = nagios.summary(policy, world, decisions, opened, notes=notes)
     return Checked(code, line, {
@@ -104,15 +104,8 @@ def _announce(desk: Desk, decisions: Sequence[Decision]) -> None:
                                    actor=str(desk.actor))
         from ccfailover.notify.outbox import Messages  # only when there is something to tell
 
-        Messages(desk.policy.heading).decision(
+        Messages(desk.policy.heading, desk.store.head("runs")).decision(
             decision, head=(record.seq, record.hash)).enqueue(desk.store)
-
-
-def tell_of_interrupted(desk: Desk, runs: Sequence[tuple[Run, RunState]]) -> None:
-    """A run whose process died cannot say so itself."""
-    for run, state in runs:
-        if state.value == "interrupted":
-            tell(desk, run, state)
 
 
 def open_runs(desk: Desk) -> list[triggers.OpenRun]:

@@ -152,6 +152,6 @@ def _tell(desk: Desk, drift: Drift, since: int) -> None:
     if not desk.store.outbox_has(key):
         from ccfailover.notify.outbox import Messages  # only when there is something to tell
 
-        Messages(desk.policy.heading).drift(
+        Messages(desk.policy.heading, desk.store.head("runs")).drift(
             drift.queue, drift.told(), key=key,
             head=desk.store.head("automation")).enqueue(desk.store)

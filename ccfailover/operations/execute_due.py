@@ -4,16 +4,19 @@ never delays the next look."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from ccfailover.errors import CcfError, Fenced, LeaseHeld, Refused, UsageError
 from ccfailover.model.health import Decision
 from ccfailover.operations import runs
 from ccfailover.operations.check import answered, decide
 from ccfailover.operations.desk import Desk
+from ccfailover.operations.incidents import chosen
 from ccfailover.operations.look import look
 from ccfailover.operations.prepare import prepare
 from ccfailover.operations.status import automation
 from ccfailover.operations.until import over
+from ccfailover.runbooks.drive import Driver
 from ccfailover.runbooks.plan import Request
 
 
@@ -26,11 +29,29 @@ class Executed:
     why_not: CcfError | None
 
 
-def execute_due(desk: Desk) -> list[Executed]:
+class Carrier(Protocol):
+    """Whoever may stop what is carried here. `asked`: to stop, so that nothing else is begun."""
+
+    asked: bool
+
+    def on_driver(self, driver: Driver) -> None: ...
+
+
+class Alone:
+    """Nobody stops it."""
+
+    asked = False
+
+    def on_driver(self, driver: Driver) -> None:
+        """Nobody minds."""
+
+
+def execute_due(desk: Desk, carrier: Carrier | None = None) -> list[Executed]:
     """Each decision that may run by itself, one after the other, most important queue first.
 
     What a decision rests on is looked at again before anything is moved.
     """
+    carrier = carrier or Alone()
     done: list[Executed] = []
     tried: set[str] = set()
     # A run may take long. What was due before it may have been answered, cleared, or switched
@@ -39,31 +60,44 @@ def execute_due(desk: Desk) -> list[Executed]:
         due = [decision for decision in decide(desk, look(desk), record=True)
                if decision.action == "execute" and not decision.blockers
                and decision.trigger not in tried]
-        if not due:
+        if not due or carrier.asked:
             return done
         tried.add(due[0].trigger)
-        done.append(_execute(desk, due[0]))
+        done.append(_execute(desk, due[0], carrier))
 
 
-def return_due(desk: Desk) -> list[Executed]:
+def return_due(desk: Desk, carrier: Carrier | None = None) -> list[Executed]:
     """Bring back the timed overflows that are over, unless automation is off."""
     if automation(desk)["off_until"] is not None:
         return []
-    return [_execute(desk, decision, queues=(queue,)) for decision, queue in list(over(desk))]
+    carrier = carrier or Alone()
+    done: list[Executed] = []
+    for decision, queue in list(over(desk)):
+        if carrier.asked:
+            break
+        done.append(_execute(desk, decision, carrier, queues=(queue,)))
+    return done
 
 
-def _execute(desk: Desk, decision: Decision, queues: tuple[str, ...] = ()) -> Executed:
+def _execute(desk: Desk, decision: Decision, carrier: Carrier,
+             queues: tuple[str, ...] = ()) -> Executed:
+    def begun(driver: Driver) -> None:
+        carrier.on_driver(driver)
+        answered(desk, decision.trigger, driver.run_id)
+
     request = Request(
         runbook=decision.runbook, subject=decision.subject, automatic=True, queues=queues,
         reason=f"trigger {decision.trigger}: {'; '.join(decision.reasons)}"[:500],
     )
     try:
         prepared = prepare(desk, request)
+        incident = chosen(desk, None)
         # Answered before its first step: were we killed in the middle, the run must not be started
         # again by itself once a person has rolled it back.
         outcome = runs.start(
             desk, prepared, confirmed=f"policy: trigger {decision.trigger} is automatic",
-            on_driver=lambda driver: answered(desk, decision.trigger, driver.run_id))
+            incident=incident.id if incident else None,
+            on_driver=begun)
     except Fenced:
         raise  # it had begun, and somebody took it over
     except (Refused, LeaseHeld, UsageError) as error:

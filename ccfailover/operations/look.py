@@ -13,8 +13,10 @@ from ccfailover.health import ProbeJob, assess
 from ccfailover.model.health import Outcome, ProbeHistory, Reading, Target, World
 
 if TYPE_CHECKING:
-    from ccfailover.model.policy import ProbeSpec
+    from ccfailover.model.policy import ProbeSpec, Queue
+    from ccfailover.model.shares import Shares
     from ccfailover.operations.desk import Desk
+    from ccfailover.runbooks.run import Run
 
 LOOK_SECONDS = 4.0
 """How long a look may take altogether, whatever hangs."""
@@ -48,6 +50,28 @@ def look(desk: Desk, *, sites_only: bool = False, budget: float = LOOK_SECONDS) 
                                                  specs[reading.key])
         jobs = [job for job in jobs if unsettled(histories.get(job.target.key))]
     return assess.assess(policy, histories, runtime.now())
+
+
+def read_levers(desk: Desk, run: Run, budget: float = 3.0) -> dict[str, Shares]:
+    """Queue → what the lever of each of the run's queues reads now; one that cannot be read within
+    `budget` seconds is left out."""
+    from ccfailover.errors import CcfError
+    from ccfailover.model.plan import Mode
+
+    views = desk.kinds.levers(Mode.SHADOW)
+    queues = [desk.policy.queues[name] for name in run.plan.shares_after
+              if name in desk.policy.queues]
+
+    def read(queue: Queue) -> Shares | None:
+        lever = queue.route or queue.intake
+        try:
+            return views.route_view(lever).read().shares if lever is not None else None
+        except CcfError:
+            return None  # what cannot be read is not told as if it had been
+
+    found = desk.runtime.each_by(read, queues, 8, desk.runtime.monotonic() + budget)
+    return {queue.name: shares for queue, shares in zip(queues, found, strict=True)
+            if shares is not None}
 
 
 def unsettled(history: ProbeHistory | None) -> bool:

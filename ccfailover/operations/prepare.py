@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from ccfailover.errors import Refused, UsageError
-from ccfailover.frozen import dataclass
 from ccfailover.model.health import World
 from ccfailover.model.plan import Mode, Plan
 from ccfailover.operations.desk import Desk

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ccfailover import __version__
 from ccfailover.errors import UsageError
-from ccfailover.operations import runs
+from ccfailover.operations import incidents, runs
 from ccfailover.operations.desk import Desk
 from ccfailover.reports.facts import Facts, gather
+from ccfailover.reports.incident import IncidentFacts, RunLine
 
 
 def report(desk: Desk, prefix: str | None) -> Facts:
@@ -27,7 +28,23 @@ def report(desk: Desk, prefix: str | None) -> Facts:
         run_id = desk.store.find_run(prefix)
     run = runs.load(desk, run_id)
     return gather(desk.store, run_id, made_at=desk.runtime.now(), version=__version__,
-                  alive=runs.alive(desk, run) if run.phase.is_open else None)
+                  alive=runs.alive(desk, run) if run.phase.is_open else None,
+                  incident=incidents.of_run(desk, run_id))
+
+
+def over_incident(desk: Desk, incident: str | None) -> IncidentFacts:
+    """The facts of an incident and, in a line each, of its runs. Raises UsageError."""
+    found = incidents.find(desk, incident)
+    rows = []
+    for run_id in found.runs:
+        run = runs.load(desk, run_id)
+        rows.append(RunLine(
+            run=run.id, what=f"{run.plan.runbook} {run.plan.subject}",
+            state=runs.outcome(desk, run_id).state.value, planned_at=run.planned_at,
+            ended_at=run.ended_at, requester=run.requester, reason=run.plan.reason,
+            exceptions=len(run.exceptions())))
+    return IncidentFacts(found, tuple(rows), desk.policy.heading, desk.runtime.now(), __version__,
+                         desk.store.proof())
 
 
 def write(path: str, text: str, *, force: bool, token: str) -> None:

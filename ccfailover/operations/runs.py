@@ -1,4 +1,4 @@
-"""Start a run and carry it on: start, resume, rollback, skip, abort, approve, note, stop.
+"""Start a run and carry it on: start, resume, rollback, skip, abort, note, stop.
 
 Every verb that acts takes the run's lease first and gives it back only when the run has ended;
 whatever happens in between, the journal says where it stands.
@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from ccfailover.errors import Exit, LeaseHeld, Refused, UsageError
 from ccfailover.model.journal import Lease
 from ccfailover.model.plan import Json, Mode, Plan
+from ccfailover.operations.describe import in_effect
 from ccfailover.operations.desk import Desk
-from ccfailover.operations.look import Watch, home_evidence
+from ccfailover.operations.look import Watch, home_evidence, read_levers
 from ccfailover.operations.news import tell, tell_of_theft
 from ccfailover.operations.prepare import Prepared, agreed, prepare
 from ccfailover.operations.run_list import alive as alive
@@ -40,6 +41,9 @@ EXITS = {
     RunState.PLANNED: Exit.PAUSED,
 }
 
+TELL_SECONDS = 2.0
+"""How long the message that a run has stopped may wait for what its levers read."""
+
 OnDriver = Callable[[Driver], None]
 """Called with the driver before it goes, so that a signal handler can stop it."""
 
@@ -51,11 +55,12 @@ class RunOutcome:
     exit: Exit
 
 
-def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
+def start(desk: Desk, prepared: Prepared, *, confirmed: str | None, incident: str | None = None,
           watcher: Watcher | None = None, on_driver: OnDriver | None = None) -> RunOutcome:
     """Create the run, all leases or none, and carry it out.
 
-    `confirmed` says how the requester confirmed (None: the run waits for that). Overflows that
+    `confirmed` says how the requester confirmed (None: the run waits for that). `incident` is the
+    one that it belongs to; that is no part of what the plan does, nor of its hash. Overflows that
     the plan pre-empts are stopped first, and what was confirmed must still fit then. Raises what
     stands against the plan, LeaseHeld, and Fenced or StoreError when we must stop in the middle.
     """
@@ -67,13 +72,16 @@ def start(desk: Desk, prepared: Prepared, *, confirmed: str | None,
                                           supersedes=plan.supersedes)
     for run in plan.pre_empts:
         tell(desk, load(desk, run), RunState.SUPERSEDED)
+    homes = sorted({desk.policy.queues[name].home for name in plan.shares_after})
+    context: dict[str, Json] = {
+        "detected": home_evidence(prepared.world, homes), "host": desk.actor.host,
+        "automatic": prepared.request.automatic}
+    if incident is not None:
+        context |= _join(desk, incident, run_id)
     if confirmed is not None:
         desk.store.append(f"run:{run_id}", "confirmation.given",
                           {"plan": plan.hash, "how": confirmed}, actor=str(desk.actor))
     lease = _outwait(desk, lease, _doubt_left(desk, run_id))
-    homes = sorted({desk.policy.queues[name].home for name in plan.shares_after})
-    context = {"detected": home_evidence(prepared.world, homes),
-               "host": desk.actor.host, "automatic": prepared.request.automatic}
     return _drive(desk, run_id, lease, back=False, context=context, watcher=watcher,
                   on_driver=on_driver, watch=Watch(desk, prepared.world))
 
@@ -104,6 +112,18 @@ def _may_move(prepared: Prepared) -> None:
         raise Refused("there is nothing to do: every affected queue is where it would go",
                       guard="nothing_to_do", not_done="no run was created",
                       hint="ccfailover status")
+
+
+def _join(desk: Desk, incident: str, run_id: str) -> dict[str, Json]:
+    """What the run's first event says of its incident. One that was closed just now is no reason
+    to hold up customers."""
+    from ccfailover.operations.incidents import add_run
+
+    try:
+        add_run(desk, incident, run_id)
+    except (Refused, UsageError) as error:
+        return {"incident": None, "incident_refused": str(error)}
+    return {"incident": incident}
 
 
 def may_start(prepared: Prepared) -> None:
@@ -204,29 +224,6 @@ def skip(desk: Desk, prefix: str | None, *, step: str | None, reason: str) -> Ru
     return load(desk, run.id)
 
 
-def approve(desk: Desk, prefix: str | None, *, decline: str | None = None) -> Run:
-    """Give (or decline, with a reason) the approval that a run waits for.
-
-    Bound to the plan's hash; nobody approves their own request: Raises Refused.
-    """
-    run = load(desk, prefix)
-    _must_be_open(run)
-    if not any(step.spec.kind == "approve" for step in run.steps.values()):
-        raise UsageError(f"run {run.id} waits for no approval", not_done="nothing was recorded",
-                         hint=f"ccfailover runs show {run.id}")
-    requester = run.requester.partition("@")[0]
-    if decline is None and requester == desk.actor.name:
-        raise Refused(f"{requester} asked for run {run.id} and cannot approve it",
-                      guard="approval", not_done="no approval was recorded",
-                      hint="somebody else: ccfailover approve " + run.id)
-    kind = "approval.given" if decline is None else "approval.declined"
-    data = {"plan": run.plan.hash} | ({"reason": decline} if decline is not None else {})
-    record = desk.store.append(f"run:{run.id}", kind, data, actor=str(desk.actor))
-    desk.store.enqueue(f"{run.id}/{kind}/{record.seq}", kind, f"{kind}: run {run.id}",
-                       f"by {desk.actor}\njournal head {record.seq}:{record.hash}")
-    return load(desk, run.id)
-
-
 def note(desk: Desk, prefix: str | None, text: str) -> Run:
     """Write a person's remark into the run's journal."""
     run_id = desk.store.find_run(prefix)
@@ -242,13 +239,30 @@ def request_stop(desk: Desk, run_id: str, reason: str) -> None:
                       actor=str(desk.actor))
 
 
-def stop_all(desk: Desk, reason: str) -> list[str]:
-    """Ask every open run to stop at its next safe point; their ids."""
-    asked = []
-    for run in open_runs(desk):
-        request_stop(desk, run.id, reason)
-        asked.append(run.id)
-    return asked
+def stop(desk: Desk, prefix: str | None, reason: str) -> list[tuple[Run, bool]]:
+    """Ask a run, or with None every open one, to stop at its next safe point. Each with whether
+    it was asked: one that stands still already is not."""
+    chosen = open_runs(desk) if prefix is None else [load(desk, prefix)]
+    done = []
+    for run in chosen:
+        _must_be_open(run)
+        moving = run.phase not in (RunState.PAUSED, RunState.STUCK)
+        if moving:
+            request_stop(desk, run.id, reason)
+        done.append((run, moving))
+    return done
+
+
+def cut_off(desk: Desk, run_id: str) -> RunOutcome:
+    """A person stopped this process at once. Its lease is not given back: a call of ours may
+    still land, so that whoever takes over waits for it, or sees that we are gone."""
+    run = load(desk, run_id)
+    if not run.phase.is_open:
+        return outcome(desk, run_id)  # it had come to its end meanwhile
+    request_stop(desk, run_id, "stopped at once by the keyboard")
+    run = load(desk, run_id)
+    state = run.state(False)
+    return RunOutcome(run, state, EXITS[state])
 
 
 def outcome(desk: Desk, run_id: str) -> RunOutcome:
@@ -314,8 +328,10 @@ def _drive(desk: Desk, run_id: str, lease: Lease, *, back: bool, context: Json,
     if after.phase in (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_EXCEPTIONS):
         _answer_triggers(desk, after)
     if after.phase.is_open:
-        tell(desk, after, after.phase)
         _give_back(desk, after, lease)
+        unsure = any(where.shares is None for where in in_effect(after).values())
+        tell(desk, after, after.phase,
+             seen=read_levers(desk, after, TELL_SECONDS) if unsure else None)
     return outcome(desk, run_id)
 
 

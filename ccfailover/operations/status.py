@@ -37,6 +37,7 @@ def status(desk: Desk, *, probe: bool) -> Status:
     opened = [(run, run_list.state_of(desk, run)) for run in run_list.open_runs(desk)]
     expected = expectations(desk, opened)
     queues = [_queue(queue, world, expected[queue.name]) for queue in desk.policy.by_priority()]
+    incidents = open_incidents(desk)
     facts = {
         "policy": desk.policy.heading,
         "at": world.at,
@@ -58,8 +59,9 @@ def status(desk: Desk, *, probe: bool) -> Status:
                   "state": state.value, "by": run.requester, "reason": run.plan.reason,
                   "supersedes": list(run.plan.supersedes),
                   "drill": run.plan.mode.value != "real"} for run, state in opened],
+        "incidents": incidents,
         "automation": automation(desk),
-        "next": _next(desk, world, opened, queues),
+        "next": _next(desk, world, opened, queues, incidents),
     }
     if desk.local_base is not None:
         from ccfailover.operations.local import notes, with_option
@@ -68,6 +70,16 @@ def status(desk: Desk, *, probe: bool) -> Status:
         facts["local_journal"] = desk.store.path if desk.local is not None else None
         facts["next"] = with_option(desk, str(facts["next"]))
     return Status(facts, world)
+
+
+def open_incidents(desk: Desk) -> list[dict[str, Any]]:
+    """Those that are open, as declared. The index tells whether there are any: the stream that
+    they are in may be long."""
+    if not (desk.store.fact("incidents") or {}).get("open"):
+        return []
+    from ccfailover.operations.incidents import listed
+
+    return [found.to_json() for found in listed(desk, only_open=True)]
 
 
 def automation(desk: Desk) -> dict[str, Any]:
@@ -107,7 +119,7 @@ def _flap_blocked(desk: Desk, queues: list[dict[str, Any]]) -> bool:
 
 
 def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
-          queues: list[dict[str, Any]]) -> str:
+          queues: list[dict[str, Any]], incidents: list[dict[str, Any]]) -> str:
     if opened:
         from ccfailover.operations.describe import next_for
 
@@ -130,4 +142,6 @@ def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
         return f"ccfailover adopt {astray[0]}   if these shares are meant, else set them back"
     if any(world.site_state(home) is State.UNKNOWN for home in homes):
         return "ccfailover check   (or: status --probe)"
+    for one in incidents:
+        return f'ccfailover incident close {one["incident"]} --reason "…"   when it is over'
     return "nothing to do"

@@ -7,12 +7,11 @@ give the same shares, however often a plan is made. Cost never lowers a share he
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 
 from ccfailover.errors import UsageError
-from ccfailover.frozen import dataclass
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.health import State, World
 from ccfailover.model.plan import Finding

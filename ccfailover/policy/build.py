@@ -19,6 +19,7 @@ from ccfailover.model.policy import (
     ProbeSpec,
     ProviderSpec,
     Queue,
+    Reminders,
     Site,
     Sla,
     Staff,
@@ -75,6 +76,7 @@ def build(document: Document) -> Policy:
         people={role: tuple(logins)
                                  for role, logins in data.get("people", {}).items()},
         stale_after=float(data.get("stale_after", 3.0)),
+        remind=_reminders(data.get("remind", {})),
     )
 
 
@@ -236,6 +238,13 @@ def _trigger(name: str, block: Data, data: Data) -> Trigger:
     return Trigger(name, block["when"], _seconds(block, "hold") or 0.0, block.get("clear"),
                    _seconds(block, "cooldown") or 0.0, block["run"],
                    block.get("mode", "advise"), subject)
+
+
+def _reminders(block: Data) -> Reminders:
+    plain = Reminders()
+    return Reminders(
+        tuple(duration(each) for each in block["after"]) if "after" in block else plain.after,
+        duration(block["every"]) if "every" in block else plain.every)
 
 
 def _guards(block: Data) -> GuardLimits:

@@ -71,6 +71,9 @@ class _References:
             self._queue(name, mapping(queue))
         for name, trigger in mapping(self._data.get("triggers")).items():
             self._trigger(name, mapping(trigger))
+        for name, runbook in mapping(self._data.get("runbooks")).items():
+            self._approvals(name, mapping(runbook))
+        self._reminders()
         self._notify()
         self._credentials(self._data, ())
         return self.problems
@@ -189,6 +192,36 @@ class _References:
         elif runs in RUNBOOKS and runs not in QUEUE_RUNBOOKS and "queue" in trigger \
                 and subject in self._queues:
             self.say((*at, "queue"), f"{runs} acts on a site, {subject} is a queue", key=True)
+
+    def _approvals(self, name: str, runbook: Mapping[str, Any]) -> None:
+        """An approval that nobody could ever give would hold up the run that asks for it."""
+        roles = mapping(self._data.get("people"))
+        for part in ("before", "branch", "after"):
+            rows = runbook.get(part)
+            for index, row in enumerate(rows if isinstance(rows, list) else ()):
+                asked = mapping(row).get("approve")
+                at: Path = ("runbooks", name, part, index, "approve")
+                role, wanted = mapping(asked).get("role"), mapping(asked).get("people", 1)
+                if role is not None and not self.known("role", role, roles, (*at, "role")):
+                    continue
+                logins = {login.strip().casefold() for held in
+                          ([roles[role]] if role else roles.values()) for _, login in texts(held)}
+                if roles and isinstance(wanted, int) and len(logins) < wanted:
+                    of = f"role {role} has" if role else "all roles together have"
+                    self.say((*at, "people") if "people" in mapping(asked) else at,
+                             f"{wanted} people are to approve, and {of} {len(logins)}")
+
+    def _reminders(self) -> None:
+        rows = mapping(self._data.get("remind")).get("after")
+        last = 0.0
+        for index, row in enumerate(rows if isinstance(rows, list) else ()):
+            try:
+                after = duration(row)
+            except ValueError:
+                return
+            if after <= last:
+                self.say(("remind", "after", index), "the times of reminders must rise")
+            last = after
 
     def _notify(self) -> None:
         rows = self._data.get("notify")

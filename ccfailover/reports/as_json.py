@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from ccfailover.model.plan import Json
@@ -24,12 +25,18 @@ def as_json(facts: Facts) -> dict[str, Json]:
         "format": FORMAT, "stamp": DRILL if head.drill else None, "drill": head.drill,
         "what": MODES[head.mode], "run": head.run, "state": facts.outcome.state,
         "units": "instants in µs since 1970-01-01 UTC, durations in seconds, shares in percent",
-        **body, "verify": verify_commands(facts),
+        **body, "incident": facts.incident.to_json() if facts.incident else None,
+        "verify": verify_commands(facts),
     }
 
 
 def verify_commands(facts: Facts) -> list[str]:
     """How anybody checks, offline, that this report's journal is the one that was written."""
-    run, seal = facts.header.run, facts.evidence.head[1]
-    return [f"ccfailover journal export {run} > {run}.jsonl",
-            f"ccfailover journal verify {run}.jsonl --head {seal}"]
+    return verify_lines(facts.evidence.heads)
+
+
+def verify_lines(heads: Mapping[str, tuple[int, str]]) -> list[str]:
+    """The commands for these heads, by stream."""
+    said = "".join(f" --head {number}:{hash_}" for number, hash_ in heads.values())
+    return ["ccfailover journal export > journal.jsonl",
+            f"ccfailover journal verify journal.jsonl{said}"]

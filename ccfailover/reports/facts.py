@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ccfailover.model.incident import Incident
 from ccfailover.model.journal import Record
 from ccfailover.model.plan import Finding, Json, Mode
 from ccfailover.reports.objectives import Objective, objectives
+from ccfailover.reports.words import clock
 from ccfailover.reports.work import RECONCILED, Listed, Move, moves
 from ccfailover.runbooks.run import Run, RunState, StepRecord, StepStatus, fold
 from ccfailover.runtime import SECOND
@@ -130,12 +132,13 @@ class Event:
 
 @dataclass(frozen=True)
 class Evidence:
-    """`head` and `runs_head` are (number, hash) of the last event of this run and of the chain
-    of all runs; `problems` is what verifying this run's chain found when the report was made."""
+    """`head` is (number, hash) of the last event of this run; `heads` are those, by stream, that
+    bind all that was journaled when the report was made (see `Journal.proof`). `problems` is what
+    verifying this run's chain found then."""
 
     store: str
     head: tuple[int, str]
-    runs_head: tuple[int, str]
+    heads: Mapping[str, tuple[int, str]]
     problems: tuple[str, ...]
 
 
@@ -156,10 +159,13 @@ class Facts:
     notes: tuple[Said, ...]
     events: tuple[Event, ...]
     evidence: Evidence
+    incident: Incident | None = None
 
 
-def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, version: str) -> Facts:
-    """The facts of one run. `alive`: whether somebody carries it now (see `Run.state`).
+def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, version: str,
+           incident: Incident | None = None) -> Facts:
+    """The facts of one run. `alive`: whether somebody carries it now (see `Run.state`);
+    `incident`: the one that it belongs to.
 
     Raises StoreError when the run's journal does not begin with its plan.
     """
@@ -182,8 +188,10 @@ def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, versi
         notes=tuple(_said(record, "text") for record in records if record.kind == "note"),
         events=tuple(_event(record) for record in records),
         evidence=Evidence(
-            store=store.path, head=run.head, runs_head=store.head("runs"),
-            problems=tuple(verify_export(store.export([f"run:{run_id}"]), head=run.head[1]))),
+            store=store.path, head=run.head,
+            heads={**store.proof(), f"run:{run_id}": run.head},
+            problems=tuple(verify_export(store.export([f"run:{run_id}"]), heads=[run.head[1]]))),
+        incident=incident,
     )
 
 
@@ -211,10 +219,21 @@ def _header(store: Store, run: Run, records: Sequence[Record], made_at: int,
 def _consents(records: Sequence[Record], plan: str) -> Iterator[Said]:
     for record in records:
         if record.kind in ("confirmation.given", "approval.given", "approval.declined"):
-            said = str(record.data.get("how") or record.data.get("reason") or "")
+            said = _approved(record) if record.kind == "approval.given" else str(
+                record.data.get("how") or record.data.get("reason") or "")
             if record.data.get("plan") != plan:
                 said += f" (for another plan: {record.data.get('plan')})"
             yield Said(record.kind, record.at, record.actor, said)
+
+
+def _approved(record: Record) -> str:
+    """What an approval was given for, in words."""
+    data = record.data
+    ready = [f"{site} {was}" for site, was in (data.get("receivers") or {}).items()]
+    role = f"as {data['role']}, " if data.get("role") else ""
+    until = f", until {clock(data['valid_until'])}" if data.get("valid_until") else ""
+    return (f"{role}under policy {str(data.get('policy', ''))[:12]}, with "
+            f"{', '.join(ready) or 'no receiver'}{until}")
 
 
 def _outcome(run: Run, state: RunState, records: Sequence[Record], steps: Sequence[StepFacts],
@@ -329,6 +348,8 @@ def _sentence(record: Record) -> str:
                              for found in data.get("guards", ()))
         case "override.given":
             return f"{data.get('guard')}: {data.get('reason')}"
+        case "approval.given":
+            return _approved(record)
         case "run.superseded":
             return f"by {data.get('by')}" + ", which pre-empted it" * bool(data.get("pre_empted"))
         case "lease.stolen":

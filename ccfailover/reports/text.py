@@ -7,6 +7,7 @@ from textwrap import wrap
 
 from ccfailover.reports.as_json import verify_commands
 from ccfailover.reports.facts import Facts, Move, StepFacts
+from ccfailover.reports.incident import lines as incident_lines
 from ccfailover.reports.objectives import PHASES
 from ccfailover.reports.words import (
     DRILL,
@@ -19,6 +20,7 @@ from ccfailover.reports.words import (
     safe,
     shares,
     span,
+    stream_name,
     verdict,
 )
 
@@ -35,6 +37,8 @@ def as_text(facts: Facts) -> str:
     if stamp:
         lines += [banner.center(WIDTH, "*"), ""]
     lines += _head(facts)
+    if facts.incident is not None:
+        lines += ["", f"{stamp}INCIDENT", *(f"  {line}" for line in incident_lines(facts.incident))]
     for title, body in (
         ("Exceptions", _exceptions(facts)), ("Shares", _shares(facts)),
         ("Objectives", _objectives(facts)), ("Findings of the guards", _findings(facts)),
@@ -199,8 +203,8 @@ def _timeline(facts: Facts) -> Iterator[str]:
 
 def _evidence(facts: Facts) -> Iterator[str]:
     found = facts.evidence
-    yield f"  head of this run     {found.head[0]}:{found.head[1]}"
-    yield f"  head of all runs     {found.runs_head[0]}:{found.runs_head[1]}"
+    for stream, (number, hash_) in found.heads.items():
+        yield f"  head of {stream_name(stream, facts.header.run):<20} {number}:{hash_}"
     if found.problems:
         yield "  THE JOURNAL OF THIS RUN DOES NOT VERIFY:"
         for problem in found.problems:

@@ -88,6 +88,12 @@ def shares(parts: Mapping[str, int] | None) -> str:
         return f"not valid: {dict(parts)}"
 
 
+def stream_name(stream: str, run: str) -> str:
+    """A stream of the journal in the report of `run`, for people."""
+    named = {"runs": "all runs", "automation": "automation", f"run:{run}": "this run"}
+    return named.get(stream) or f"{stream.removeprefix('run:')}, open"
+
+
 def verdict(met: bool | None) -> str:
     return {True: "✓ met", False: "✗ NOT MET", None: "? not shown"}[met]
 

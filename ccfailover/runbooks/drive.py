@@ -24,6 +24,7 @@ from ccfailover.errors import (
     UsageError,
 )
 from ccfailover.model.health import Reading
+from ccfailover.model.journal import LEASE_SECONDS as LEASE_SECONDS
 from ccfailover.model.journal import Actor, Lease, Record
 from ccfailover.model.plan import Finding, Json, Mode, StepSpec
 from ccfailover.model.policy import Policy, ProbeSpec
@@ -33,9 +34,6 @@ from ccfailover.runbooks.run import Run, fold
 from ccfailover.runbooks.step import Levers, Move, Observed, Step, StepContext, Truth
 from ccfailover.runtime import Runtime
 from ccfailover.store import Store
-
-LEASE_SECONDS = 30.0
-"""Time to live of a lease; the heartbeat renews it every third of that."""
 
 _OTHERS = (PolicyError, StateUnknown, UsageError)
 """A secret that leads nowhere, a step kind that is not installed: one branch's trouble, too."""
@@ -72,6 +70,10 @@ class Silent:
         """Nobody looks."""
 
 
+class Halted(BaseException):
+    """A person stopped this process at once: nothing more is begun, nor journaled."""
+
+
 class Driver:
     """Carries one run, for one process, under one lease."""
 
@@ -85,6 +87,7 @@ class Driver:
         self._ttl = ttl
         self._steps: dict[str, Step] = {}
         self._stop = False
+        self._halted = False
         self._lost: Fenced | None = None
         self._beating = threading.Event()
 
@@ -95,6 +98,12 @@ class Driver:
     def stop(self) -> None:
         """Ask the run to stop at its next safe point; safe to call from a signal handler."""
         self._stop = True
+
+    def halt(self) -> None:
+        """Begin nothing more, from this instant on; safe to call from a signal handler. A call
+        that is under way may still land: its step is in doubt, and the lease is left to run out.
+        """
+        self._stop = self._halted = True
 
     def go(self, *, back: bool, context: Json = None) -> Result:
         """Run forward, or back. Raises Fenced or StoreError when this process must not go on;
@@ -108,11 +117,30 @@ class Driver:
             self._append(kind, {"context": context or {}})
             self._run = replace(self._run, automatic=bool((context or {}).get("automatic")))
             flow = engine.backward(self._run) if back else engine.forward(self._run)
-            result = self._perform(flow)
+            result = self._apart(flow)
             return result if isinstance(result, Result) else Result.PAUSED
         finally:
             self._beating.set()
-            heart.join(timeout=self._ttl)
+            heart.join(timeout=0.0 if self._halted else self._ttl)
+
+    def _apart(self, flow: engine.Engine[Any]) -> Any:
+        """Perform in a thread of its own, so that this one hears signals at once: Python's
+        handlers do not run while the main thread waits for a platform's answer."""
+        ended: list[Any] = []
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                ended.append(self._perform(flow))
+            except BaseException as error:  # handed to the caller below, never swallowed
+                failed.append(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        worker.join()
+        if failed:
+            raise failed[0]
+        return ended[0]
 
     def _perform(self, flow: engine.Engine[Any]) -> Any:
         answer: Any = None
@@ -124,6 +152,8 @@ class Driver:
             answer = self._do(effect)
 
     def _do(self, effect: engine.Effect) -> Any:
+        if self._halted:
+            raise Halted
         match effect:
             case engine.Append(kind, data):
                 return self._append(kind, data)

@@ -102,6 +102,10 @@ def _branch(run: Run, branch: Branch) -> Engine[Result]:
             yield from _rehearse(step)
             continue
         steps[spec.id], reason = yield from _step(step)
+        if reason is not None and reason.startswith(STOPPED):
+            # No failure: whatever the recipe says of one, a person decides how it goes on.
+            yield Append("branch.paused", {"branch": branch.name, "at": spec.id, "reason": reason})
+            return Result.PAUSED
         if reason is None or spec.on_failure is OnFailure.CONTINUE and not steps[spec.id].vetoed:
             continue
         if spec.on_failure is OnFailure.ABORT:
@@ -119,10 +123,11 @@ def _read_again(branch: Branch, steps: dict[str, StepRecord]) -> Engine[None]:
     """On a resume: what was done may have been undone since, or never have been so.
 
     A switch can lie when it is read back, and another process's late write can land after ours.
-    Only the last step of each lever counts; one that holds no longer is done again.
+    Only the last step of each lever counts; one that holds no longer is done again. So is an
+    approval that has expired since.
     """
-    last = {spec.lever: spec for spec in branch.steps
-            if spec.lever and steps[spec.id].status is StepStatus.SUCCEEDED}
+    last = {spec.lever or spec.id: spec for spec in branch.steps
+            if steps[spec.id].status is StepStatus.SUCCEEDED}
     for spec in last.values():
         seen: Observed = yield Still(spec, steps[spec.id].snapshot)
         if seen.truth is Truth.NO:

@@ -238,9 +238,6 @@ def _left_is_down(policy: Policy, request: Request, world: World) -> bool:
     return world.site_state(site) is State.DOWN
 
 
-_WORSE = [State.HEALTHY, State.DEGRADED, State.UNKNOWN, State.DOWN]
-
-
 def changed(policy: Policy, made: Plan, now: Plan) -> list[str]:
     """What an earlier plan rests on that is no longer so; empty when it may be run.
 
@@ -263,7 +260,7 @@ def changed(policy: Policy, made: Plan, now: Plan) -> list[str]:
     then, today = made.basis.get("states", {}), now.basis.get("states", {})
     for site in sorted({*then, *today}):
         was, is_now = then.get(site, "unknown"), today.get(site, "unknown")
-        got_worse = _WORSE.index(State(is_now)) > _WORSE.index(State(was))
+        got_worse = State(is_now).worse_than(State(was))
         if was != is_now and not (site in homes and got_worse):
             out.append(f"{site} was {was}, is {is_now}")
     for queue in sorted({*made.shares_after, *now.shares_after}):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ccfailover.errors import CcfError, UsageError
-from ccfailover.frozen import dataclass
 from ccfailover.model.plan import Json
 
 BUILTIN = ("full_failover", "overflow", "switchover", "failback")

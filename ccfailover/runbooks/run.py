@@ -96,6 +96,8 @@ class StepRecord:
     vetoed: bool = False
     started_at: int | None = None
     ended_at: int | None = None
+    tried: tuple[int, int] = (0, 0)
+    """Number and instant (µs) of its last start."""
     begun: int = 0
     """Its first start's number in the journal: an order that no clock can turn round."""
 
@@ -131,6 +133,10 @@ class Run:
     inherited: Mapping[str, StepRecord] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
     automatic: bool = False
+    since: tuple[int, int] = (0, 0)
+    """Number and instant (µs) of the event that brought it into its phase."""
+    last_sign: tuple[int, int] = (0, 0)
+    """The same of the last event by somebody who carried it; people's words do not count."""
 
     def state(self, alive: bool | None) -> RunState:
         """`alive`: whether the lease's holder lives; a phase that needs one without it is
@@ -208,10 +214,12 @@ def fold(records: Sequence[Record], *earlier: Run) -> Run:
     notes: list[str] = []
     overrides = dict(plan.overrides)
     stop = back = automatic = False
+    since = last_sign = (0, 0)
     for record in records:
         kind = record.kind
+        last_sign = (record.seq, record.at) if record.fence else last_sign
         if kind in _PHASES and not (ended and kind != "run.superseded"):
-            phase = _PHASES[kind]
+            phase, since = _PHASES[kind], (record.seq, record.at)
         if kind in ("run.started", "run.resumed", "rollback.started"):
             # A stop that was asked for before the first step is meant for this very start.
             stop, back = stop and kind == "run.started", kind == "rollback.started"
@@ -237,6 +245,7 @@ def fold(records: Sequence[Record], *earlier: Run) -> Run:
         planned_at=first.at, started_at=started, ended_at=ended, requester=first.actor,
         context=context, notes=tuple(notes), stop_requested=stop, head=(last.seq, last.hash),
         back=back, inherited=inherited, overrides=overrides, automatic=automatic,
+        since=since, last_sign=last_sign,
     )
 
 
@@ -248,7 +257,7 @@ def _step(step: StepRecord, record: Record) -> StepRecord:
             return replace(step, status=StepStatus.STARTED, attempts=step.attempts + 1,
                            snapshot=kept, has_snapshot=True, ended_at=None,
                            started_at=step.started_at or record.at,
-                           begun=step.begun or record.seq)
+                           begun=step.begun or record.seq, tried=(record.seq, record.at))
         case "step.observed":
             return replace(step, truth=data.get("truth", ""), reason=data.get("detail", ""))
         case "step.succeeded":

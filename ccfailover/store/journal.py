@@ -70,6 +70,21 @@ class Journal:
         """
         return chain.digest(chain.manifest_text(self._chosen(streams)))
 
+    def proof(self) -> dict[str, tuple[int, str]]:
+        """The heads that bind everything journaled up to now: whoever has them can tell, for
+        ever after, that nothing before them was changed, cut off or taken out.
+
+        The chain of runs holds the final head of each run that has ended; automation and the runs
+        that are open stand for themselves.
+        """
+        rows = self._db.query(
+            "SELECT j.stream, j.seq, j.hash FROM journal j JOIN "
+            "(SELECT stream, max(seq) AS seq FROM journal WHERE stream IN (:runs, :automation) "
+            "OR stream IN (SELECT :prefix || id FROM run WHERE ended IS NULL) GROUP BY stream) "
+            "last ON j.stream = last.stream AND j.seq = last.seq",
+            {"runs": chain.RUNS, "automation": chain.AUTOMATION, "prefix": chain.RUN_PREFIX})
+        return _in_order(rows)
+
     def export(self, streams: Sequence[str] | None = None) -> Iterator[str]:
         """The journal as JSONL (no line ends): a manifest with every head, then the records.
 
@@ -83,15 +98,16 @@ class Journal:
             for _, _, text, hash_ in self._pages(stream, last):
                 yield chain.record_line(text, hash_)
 
-    def verify(self) -> list[str]:
+    def verify(self, heads: Sequence[str] = ()) -> list[str]:
         """What is wrong with the store, one sentence each; empty when all is intact.
 
         Checks the file, every hash and chain, the numbering of runs, each run's first event and
-        final head against the chain of runs, and the index of runs against the journal.
+        final head against the chain of runs, and the index of runs against the journal; and that
+        each of `heads`, known from elsewhere (HASH or NUMBER:HASH), occurs.
         """
         from ccfailover.store.verify import verify_store
 
-        return verify_store(self._db, self._heads, self._pages)
+        return verify_store(self._db, self._heads, self._pages, heads)
 
     def _heads(self) -> dict[str, tuple[int, str]]:
         rows = self._db.query(
@@ -99,9 +115,7 @@ class Journal:
             "(SELECT stream, max(seq) AS seq FROM journal GROUP BY stream) last "
             "ON j.stream = last.stream AND j.seq = last.seq"
         )
-        last = (9, 0, "")
-        rows.sort(key=lambda row: chain.stream_order(row[0]) or (*last[:2], row[0]))
-        return {stream: (seq, hash_) for stream, seq, hash_ in rows}
+        return _in_order(rows)
 
     def _chosen(self, streams: Sequence[str] | None) -> dict[str, tuple[int, str]]:
         heads = self._heads()
@@ -134,6 +148,12 @@ class Journal:
                 return
             yield from rows
             after = rows[-1][1]
+
+
+def _in_order(rows: list[tuple[Any, ...]]) -> dict[str, tuple[int, str]]:
+    """(stream, number, hash) rows as heads by stream, in the order of an export."""
+    rows.sort(key=lambda row: chain.stream_order(row[0]) or (9, 0, row[0]))
+    return {stream: (seq, hash_) for stream, seq, hash_ in rows}
 
 
 def _require_open_run(tx: Transaction, stream: str) -> None:

@@ -7,12 +7,12 @@ was cut off. For that one needs a hash from elsewhere: every report and notifica
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ccfailover.errors import StoreError
 from ccfailover.model.plan import canonical
-from ccfailover.store import chain
+from ccfailover.store import chain, incidents
 
 if TYPE_CHECKING:
     from ccfailover.store.db import Database
@@ -28,11 +28,12 @@ _TEXTS = ("stream", "actor", "kind", "prev")
 class ChainCheck:
     """Takes records in order of stream and number; `problems` says what is wrong."""
 
-    def __init__(self) -> None:
+    def __init__(self, heads: Sequence[str] = ()) -> None:
+        """`heads`: hashes that must occur, as HASH or NUMBER:HASH."""
         self.problems: list[str] = []
         self._unlisted = 0
         self.heads: dict[str, tuple[int, str]] = {}
-        self.hashes_wanted: dict[str, bool] = {}
+        self.hashes_wanted = {head.strip().rpartition(":")[2]: False for head in heads}
         self._created: dict[str, Mapping[str, Any]] = {}
         self._ended: dict[str, Mapping[str, Any]] = {}
         self._successors: dict[str, object] = {}
@@ -41,6 +42,8 @@ class ChainCheck:
         self._origins: dict[str, chain.Origin] = {}
         self._there: dict[str, str] = {}
         self._aliases: set[str] = set()
+        self._incidents: dict[str, list[int]] = {}
+        self._names: dict[str, list[str]] = {"open": [], "all": []}
 
     def say(self, problem: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -75,6 +78,10 @@ class ChainCheck:
             self.hashes_wanted[hash_] = True
         if stream == chain.RUNS:
             self._chain_of_runs(place, body)
+        elif stream == chain.AUTOMATION and body["kind"].startswith(incidents.KIND):
+            name = str(body["data"].get("incident"))
+            self._incidents.setdefault(name, []).append(seq)
+            self._names = incidents.after({name: body["kind"]}, self._names)
         elif seq == 1 and stream.startswith(chain.RUN_PREFIX):
             self._first_of_run(place, body, hash_)
         elif body["kind"] == "run.superseded":
@@ -99,6 +106,10 @@ class ChainCheck:
                 if not isinstance(by, str) or by not in {*self._created, *self._aliases}:
                     self.say(f"{stream}: superseded by {by!r}, which the chain of runs does not "
                              "know")
+        for hash_, found in self.hashes_wanted.items():
+            if not found:
+                self.say(f"the hash {hash_[:64]} does not occur: something was cut off or taken "
+                         "out, or it belongs to another journal")
         if self._unlisted:
             self.problems.append(f"and {self._unlisted} more")
         return self.problems
@@ -113,6 +124,11 @@ class ChainCheck:
             if indexed.get(run) != journaled:
                 self.say(f"run {run}: the index of runs says {indexed.get(run)}, the journal "
                          f"{journaled}")
+
+    def index_of_incidents(self, indexed: Mapping[str, Any]) -> None:
+        """Compare the store's index of incidents with what was journaled."""
+        for problem in incidents.index_problems(self._incidents, self._names, indexed):
+            self.say(problem)
 
     def _chain_of_runs(self, place: str, body: Mapping[str, Any]) -> None:
         data, kind = body["data"], body["kind"]
@@ -187,17 +203,16 @@ class ChainCheck:
                      f"closed it at event {ended.get('seq')} with another hash")
 
 
-def verify_export(lines: Iterable[str | bytes], *, head: str | None = None) -> list[str]:
+def verify_export(lines: Iterable[str | bytes], *, heads: Sequence[str] = ()) -> list[str]:
     """What is wrong with an exported journal; empty when it is as it was written.
 
     `lines` are the JSONL lines (UTF-8 when bytes), with or without line ends: iterate over an
-    open file; `str.splitlines` would also split inside a record. `head` is a hash known from
-    elsewhere: the head of a stream as a report or notification printed it, or `Store.seal()`;
-    without it nobody can tell whether somebody cut the end off and wrote the first line anew.
+    open file; `str.splitlines` would also split inside a record. `heads` are hashes known from
+    elsewhere, as HASH or NUMBER:HASH: those that a report or a notification printed, or
+    `Store.seal()`; without them nobody can tell whether somebody cut the end off, or took a run
+    out, and wrote all the rest anew.
     """
-    check = ChainCheck()
-    if head is not None:
-        check.hashes_wanted[head] = False
+    check = ChainCheck(heads)
     manifest: dict[str, tuple[int, str]] | None = None
     current: tuple[int, int, str] = (-1, 0, "")
     number = 0
@@ -228,18 +243,16 @@ def verify_export(lines: Iterable[str | bytes], *, head: str | None = None) -> l
                 found = check.heads.get(stream, (0, ""))[0]
                 check.say(f"{stream}: the first line announces {wanted} events, found {found}, "
                           "or the last one differs")
-    if head is not None and not check.hashes_wanted[head]:
-        check.say(f"the hash {head[:64]} does not occur: the end was cut off, or it belongs to "
-                  "another journal")
     return check.finish()
 
 
 def verify_store(
     db: Database, heads_of: Callable[[], Mapping[str, tuple[int, str]]],
     pages: Callable[[str, int], Iterator[tuple[str, int, str, str]]],
+    wanted: Sequence[str] = (),
 ) -> list[str]:
     """As `verify_export`, for an open store: also the file itself and the index of runs."""
-    check = ChainCheck()
+    check = ChainCheck(wanted)
     try:
         for problem in db.integrity():
             check.say(f"the file is damaged: {problem}")
@@ -247,6 +260,8 @@ def verify_store(
             heads = heads_of()
             indexed = {row[0]: (row[1], row[2]) for row in
                        db.query("SELECT id, number, ended FROM run ORDER BY number")}
+            facts = db.query("SELECT name, value FROM fact WHERE name >= :first AND name < :last",
+                             {"first": incidents.PREFIX, "last": incidents.NAMES + "a"})
         for stream, (last, _) in heads.items():
             if chain.stream_order(stream) is None:
                 check.say(f"{stream!r}: no stream can have this name")
@@ -257,6 +272,8 @@ def verify_store(
                 ):
                     check.say(f"{place}: kept under another stream or number than it says")
         check.index_of_runs(indexed)
+        with db.readable():
+            check.index_of_incidents({name: json.loads(value) for name, value in facts})
     except StoreError as error:
         check.say(str(error))
     return check.finish()

@@ -28,7 +28,7 @@ from ccfailover.store import open_store
 HELP = {"", "commands", "errors"}
 
 STATUS = HELP | {
-    "commands.common", "commands.status", "frozen",
+    "commands.common", "commands.status",
     "health", "health.assess", "health.current", "health.jobs",
     "model", "model.health", "model.journal", "model.policy", "model.shares",
     "operations", "operations.desk", "operations.drift", "operations.history", "operations.look",

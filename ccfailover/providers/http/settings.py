@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ccfailover.errors import UsageError
-from ccfailover.frozen import dataclass
 from ccfailover.providers.params import mapping, text, texts
 
 

@@ -42,7 +42,7 @@ class Notify(Step):
         shares = [f"{queue}: " + " · ".join(f"{k} {v} %" for k, v in parts.items())
                   for queue, parts in plan.shares_after.items()]
         last = self.ctx.records()[-1]
-        message = Messages(self.ctx.policy.heading).run(
+        message = Messages(self.ctx.policy.heading, self.ctx.store.head("runs")).run(
             str(self.spec.params["event"]), run=self.ctx.run, runbook=plan.runbook,
             subject=plan.subject, mode=plan.mode, head=(last.seq, last.hash),
             details=[str(self.spec.params["text"]), plan.reason, *shares])

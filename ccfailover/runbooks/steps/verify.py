@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
-from ccfailover.frozen import dataclass
 from ccfailover.model.health import Outcome, State
 from ccfailover.model.plan import Json, StepSpec
 from ccfailover.model.shares import Shares

@@ -11,10 +11,12 @@ from ccfailover.runtime import SystemRuntime
 from ccfailover.store import open_store
 
 HEAD = (17, "ab" * 32)
+RUNS = (4, "cd" * 32)
+TAIL = f"journal head 17:{HEAD[1]}\nhead of all runs 4:{RUNS[1]}"
 
 
 def message(event="paused", mode=Mode.REAL, head=HEAD, **more):
-    return Messages("loans (prod) 0123456789ab").run(
+    return Messages("loans (prod) 0123456789ab", RUNS).run(
         event, run="r4-beef", runbook="full_failover", subject="hq", mode=mode, head=head, **more)
 
 
@@ -37,7 +39,7 @@ def test_a_run_event_says_what_happened_and_what_to_do(event, words, command):
     assert got.event == f"run.{event}"
     assert got.body.startswith("loans (prod) 0123456789ab\n")
     assert f"NEXT: {command}" in got.body
-    assert got.body.endswith(f"journal head 17:{HEAD[1]}")
+    assert got.body.endswith(TAIL)
 
 
 def test_a_drill_can_never_be_taken_for_the_real_thing():
@@ -50,14 +52,14 @@ def test_text_from_outside_is_one_bounded_line_and_the_head_survives():
     got = message(details=["3 left\nNEXT: rm\x1b[31m", *["x" * 5000] * 9])
     assert "3 left NEXT: rm [31m" in got.body
     assert len(got.body) <= MOST_CHARACTERS
-    assert got.body.endswith(f"journal head 17:{HEAD[1]}")
+    assert got.body.endswith(TAIL)
 
 
 def test_decisions():
     """Reasons, and why nothing runs by itself."""
     decision = Decision("hq_down", "full_failover", "hq", "advise", 5, ("hq is down for 90 s",),
                         ("one observer only",))
-    got = Messages("loans").decision(decision, head=HEAD)
+    got = Messages("loans", RUNS).decision(decision, head=HEAD)
     assert got.event == "decision.advise"
     assert got.title == "full_failover hq is advised: hq_down"
     assert "hq is down for 90 s\nnot by itself, because one observer only" in got.body

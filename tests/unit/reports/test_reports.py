@@ -20,6 +20,7 @@ from ccfailover.reports.objectives import phases
 from ccfailover.reports.text import as_text
 from ccfailover.reports.timeline import LEFT, RIGHT, plot
 from ccfailover.reports.words import clock, safe, shares, span
+from ccfailover.store.verify import verify_export
 from tests.unit.reports.conftest import ELIGIBLE, HOSTILE, HOSTILE_ID, Told
 
 KINDS = ["drill", "failover", "skipped", "rolled_back"]
@@ -149,13 +150,17 @@ def test_every_event_is_in_the_timeline(told: Told) -> None:
 
 
 def test_the_heads_are_the_journals(told: Told) -> None:
-    """What the report prints is what `journal verify --head` wants."""
+    """What the report prints is what `journal verify --head` wants, this run's and those that
+    bind all the rest."""
     facts = facts_of(told, "failover")
     store = told.desk.store
     assert facts.evidence.head == store.head(f"run:{told.failover}")
-    assert facts.evidence.runs_head == store.head("runs") and facts.evidence.problems == ()
+    heads = facts.evidence.heads
+    assert heads["runs"] == store.head("runs") and facts.evidence.problems == ()
+    assert heads[f"run:{told.failover}"] == facts.evidence.head
     for shown in (as_text(facts), as_html(facts), json.dumps(as_json(facts))):
-        assert facts.evidence.head[1] in shown and facts.evidence.runs_head[1] in shown
+        assert all(f"--head {number}:{hash_}" in shown for number, hash_ in heads.values())
+    assert verify_export(store.export(), heads=[hash_ for _, hash_ in heads.values()]) == []
 
 
 def test_a_changed_journal_is_reported_as_such(told: Told) -> None:
