@@ -14,7 +14,7 @@ from typing import Any
 from ccfailover.errors import StoreError
 from ccfailover.model.journal import Actor
 from ccfailover.runtime import Runtime
-from ccfailover.store import Store, chain, open_store
+from ccfailover.store import Store, chain, incidents, open_store
 from ccfailover.store.db import Transaction
 from ccfailover.store.mirror import Mirror
 from ccfailover.store.record import insert
@@ -139,9 +139,15 @@ def _facts(tx: Transaction, mirror: Mirror) -> None:
     from ccfailover.model.plan import canonical
 
     facts: dict[str, Any] = {}
-    for _, _, text, _ in mirror.events(chain.AUTOMATION):
+    names: dict[str, list[str]] = {"open": [], "all": []}
+    for _, seq, text, _ in mirror.events(chain.AUTOMATION):
         body = json.loads(text)
         if body["kind"] == "fact.set":
             facts[body["data"]["name"]] = body["data"]["value"]
+        elif body["kind"].startswith(incidents.KIND):
+            incident = str(body["data"]["incident"])
+            names = incidents.after({incident: body["kind"]}, names)
+            facts.setdefault(incidents.PREFIX + incident, []).append(seq)
+            facts[incidents.NAMES] = names
     tx.many("INSERT INTO fact (name, value) VALUES (:name, :value)",
             [{"name": name, "value": canonical(value)} for name, value in facts.items()])

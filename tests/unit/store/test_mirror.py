@@ -12,7 +12,7 @@ import pytest
 
 from ccfailover.errors import StoreError
 from ccfailover.runtime import SystemRuntime
-from ccfailover.store import Store, local, open_store
+from ccfailover.store import Store, incidents, local, open_store
 from ccfailover.store.mirror import AGAIN, Mirror
 from ccfailover.store.mirrored import LostTail, MirroredDatabase
 from ccfailover.store.sqlite import SqliteDatabase
@@ -290,6 +290,7 @@ def stranded(machines, plan_for, person) -> Callable[[], Store]:
     a.append(f"run:{run}", "step.started", {}, actor="mary", lease=lease)
     a.set_fact("adopted", {"calls": {"at": 1}}, actor="mary")
     a.acquire(run, actor=person("mary"), ttl=30)
+    incidents.write(a, "INC-1", incidents.DECLARED, {}, actor="mary", expected=0)
     base = str(machines.place / "a.local")
 
     def begin() -> Store:
@@ -311,6 +312,8 @@ def test_a_local_journal_goes_on_where_the_mirror_ends(stranded, person) -> None
     (lease,) = store.leases()
     assert lease.scopes == ("lever:x", "queue:a") and lease.holder == {}
     assert store.fact("adopted") == {"calls": {"at": 1}}
+    assert incidents.names(store, only_open=True) == ["INC-1"]
+    assert [record.kind for record in incidents.events(store, "INC-1")] == [incidents.DECLARED]
     taken, wait = store.acquire(two, actor=person("joe"), ttl=30)
     assert taken.fence == 4 and not wait
     store.append(f"run:{two}", "step.succeeded", {}, actor="joe", lease=taken)
