@@ -215,7 +215,8 @@ class Policy:
 
     `runbooks` maps names to recipe data that override or extend the built-in ones; `stale_after`
     is how many probe intervals a reading stays usable. `store` is where the journal lives,
-    `store_location` the place it stands in, as far as the policy says so.
+    `store_location` the place it stands in, as far as the policy says so, `mirror` the file in
+    which each machine keeps what it sees of a shared store.
     """
 
     name: str
@@ -236,6 +237,7 @@ class Policy:
     people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stale_after: float = 3.0
     store_location: str | None = None
+    mirror: str | None = None
     remind: Reminders = field(default_factory=Reminders)
 
     @property

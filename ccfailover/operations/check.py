@@ -52,6 +52,10 @@ def check(desk: Desk) -> Checked:
     runs = [(run, run_list.state_of(desk, run)) for run in run_list.open_runs(desk)]
     notes.extend((nagios.WARNING, found.told()) for found in drift.look_for(desk, world, runs))
     notes.extend(_undelivered(desk))
+    if desk.local_base is not None:
+        from ccfailover.operations import local  # only where machines share a store
+
+        notes.extend((nagios.WARNING, note) for note in local.notes(desk))
     remind(desk, world, runs)
     opened = _as_opened(runs)
     code, line = nagios.summary(policy, world, decisions, opened, notes=notes)

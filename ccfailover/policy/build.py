@@ -54,6 +54,7 @@ def build(document: Document) -> Policy:
         timezone=data.get("timezone", "UTC"),
         store=store.get("path") if isinstance(store, dict) else store,
         store_location=place,
+        mirror=store.get("mirror") if isinstance(store, dict) else None,
         sites=sites,
         dependencies={
             name: Dependency(name, block.get("location"),
