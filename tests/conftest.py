@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import shutil
 import sys
@@ -14,6 +15,8 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.servers.postgres import Postgres
+
+_NUMBERS = itertools.count()
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,11 +74,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The developer's own policy, cloud account and terminal must not decide a test."""
     for name in list(os.environ):
         if name.startswith(("CCFAILOVER_", "AWS_")) or name in {"NO_COLOR", "FORCE_COLOR"}:
             monkeypatch.delenv(name)
+    state = tmp_path_factory.getbasetemp() / f"state-{next(_NUMBERS)}"  # made by who needs it
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)

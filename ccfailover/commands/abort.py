@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import conclude
+from ccfailover.commands.acting import baton, conclude
 from ccfailover.commands.common import (
     desk_for,
     json_option,
+    local_option,
     policy_option,
     reason_option,
     steal_option,
@@ -20,6 +21,7 @@ from ccfailover.commands.resume import ask, why_steal
 @reason_option
 @steal_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@local_option
 @policy_option
 @json_option
 def command(run: str | None, reason: str, steal: bool, yes: bool, policy: str | None,
@@ -34,5 +36,6 @@ def command(run: str | None, reason: str, steal: bool, yes: bool, policy: str | 
     stealing = why_steal(steal, reason)
     found = runs.load(desk, run)
     ask(f"{desk.policy.heading}: abort {found.id} where it stands?", yes=yes)
+    baton(desk, yes=yes, as_json=as_json)
     outcome = runs.abort(desk, found.id, reason=reason or "not given", steal=stealing)
     conclude(desk, outcome, as_json=as_json)  # the run's state is no failure of this verb

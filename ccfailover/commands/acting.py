@@ -15,6 +15,7 @@ import click
 from ccfailover.commands.common import (
     at_terminal,
     desk_for,
+    local_option,
     print_json,
     shares_text,
     table,
@@ -51,7 +52,7 @@ def override_options(fn: F) -> F:
 def acting_options(fn: F) -> F:
     """The options of every verb that makes and runs a plan."""
     for option in (
-        override_options,
+        override_options, local_option,
         click.option("--supersede", metavar="RUN", help="Take over an unfinished run's scope."),
         click.option("--yes", is_flag=True, help="Do not ask. Without a terminal it needs --plan."),
         click.option("--plan", "wanted", metavar="HASH|FILE",
@@ -87,7 +88,7 @@ def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
     if prepared.nothing_to_do:
         return _nothing(desk, prepared, as_json=as_json)
     how = _confirmed(desk, prepared, yes=yes, wanted=wanted, as_json=as_json)
-    if how == ASKED:
+    if baton(desk, yes=yes, as_json=as_json) or how == ASKED:
         # A prompt may stand for long: what was shown must still be so.
         fresh = preparing.prepare(desk, request)
         preparing.agreed(desk, fresh, prepared.plan)
@@ -113,6 +114,34 @@ def _incident(desk: Desk, named: str | None) -> str | None:
         click.echo(f"{len(opened)} incidents are open ({', '.join(one.id for one in opened)}): "
                    "this run will belong to none; --incident names one", err=True)
     return found.id if found else None
+
+
+def baton(desk: Desk, *, yes: bool, as_json: bool = False) -> bool:
+    """With a local journal: whoever acts says that nobody else does, and every lease that the
+    shared store gave is let run out. True when time has passed."""
+    if desk.local is None:
+        return False
+    from ccfailover.operations.local import wait_out, wait_seconds
+
+    if not yes:
+        asked(f"{desk.local.shared} cannot be used ({desk.local.reason}). Whether somebody else "
+              "acts cannot be proved without it. Do you hold the baton?",
+              not_done="nothing was moved")
+
+    whole = wait_seconds(desk)
+
+    def tell(left: float) -> None:
+        if at_terminal() and not as_json:
+            click.echo(f"\rWaiting until every lease of the shared store has run out: "
+                       f"{left:3.0f} s ", nl=False, err=True)
+        elif left > whole - 0.5:
+            click.echo(f"Waiting {whole:g} s until every lease of the shared store has "
+                       "run out", err=True)
+
+    wait_out(desk, tell)
+    if at_terminal() and not as_json:
+        click.echo(err=True)
+    return True
 
 
 def _nothing(desk: Desk, prepared: Prepared, *, as_json: bool) -> int:
@@ -288,5 +317,8 @@ def conclude(desk: Desk, outcome: runs.RunOutcome, *, as_json: bool,
         cut_off = outcome.state is RunState.INTERRUPTED
         for line in standing(outcome.run, {} if cut_off else read_levers(desk, outcome.run)):
             click.echo(f"  {line}")
+    mirror = desk.store.mirror
+    if mirror is not None and mirror.trouble is not None:
+        click.echo(f"Warning: not all of it is in the mirror: {mirror.trouble}", err=True)
     click.echo(f"NEXT: {facts['next']}")
     return int(outcome.exit)

@@ -33,7 +33,7 @@ def command(explain: bool, quiet: bool, policy: str | None, as_json: bool) -> No
     from ccfailover.operations import check as checking
     from ccfailover.operations.look import remembered
 
-    desk = desk_for(policy, validate=False)
+    desk = desk_for(policy, validate=False, quiet=True)
     result = checking.check(desk)
     shown = dict(result.facts)
     if explain:

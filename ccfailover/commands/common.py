@@ -33,6 +33,34 @@ def json_option(fn: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")(fn)
 
 
+LOCAL = "ccfailover.local_journal"
+
+
+def local_option(fn: F) -> F:
+    """`--local-journal` for a verb that acts; `desk_for` finds what was said."""
+    def anyway(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta[LOCAL] = "anyway"
+
+    fn = click.option("--local-journal-anyway", is_flag=True, expose_value=False, callback=anyway,
+                      hidden=True)(fn)
+    return _local(fn, "act", "The shared store is gone: go on with this machine's own journal.")
+
+
+def local_look_option(fn: F) -> F:
+    """`--local-journal` for a verb that only reads."""
+    return _local(fn, "look", "Read this machine's own journal, not the shared store.")
+
+
+def _local(fn: F, wanted: str, help_: str) -> F:
+    def said(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta.setdefault(LOCAL, wanted)
+
+    return click.option("--local-journal", is_flag=True, expose_value=False, callback=said,
+                        help=help_)(fn)
+
+
 def reason_option(fn: F) -> F:
     return click.option("--reason", default="", metavar="TEXT",
                         help="Why; goes into the journal and every report.")(fn)
@@ -43,10 +71,27 @@ def steal_option(fn: F) -> F:
                         "still in force; needs --reason.")(fn)
 
 
-def desk_for(policy: str | None, *, validate: bool = True) -> Desk:
+def desk_for(policy: str | None, *, validate: bool = True, quiet: bool = False,
+             verified: bool = True) -> Desk:
+    """The desk; `verified` False lets one look at a shared store that has lost events.
+
+    What is amiss with its copies here is told on stderr, unless `quiet` (the verb tells it in a
+    form of its own).
+    """
     from ccfailover.wiring.assemble import assemble
 
-    return assemble(policy, validate=validate)
+    context = click.get_current_context(silent=True)
+    local = context.meta.get(LOCAL) if context is not None else None
+    desk = assemble(policy, validate=validate, verified=verified, local=local)
+    if desk.local_base is not None and not quiet:
+        from ccfailover.operations.local import notes
+
+        if desk.local is not None:
+            click.echo(f"LOCAL JOURNAL {desk.store.path}, instead of {desk.local.shared} as it was "
+                       f"here at {clock(desk.local.seen_at)}", err=True)
+        for note in notes(desk):
+            click.echo(f"Warning: {note}", err=True)
+    return desk
 
 
 def head(desk: Desk) -> None:

@@ -38,7 +38,7 @@ def command() -> None:
     """
 
 
-@command.command(epilog="Example: ccfailover incident declare INC-42 --commander mary --reason …")
+@command.command(epilog="Example: ccfailover incident declare INC-42 --commander mary")
 @click.argument("incident", metavar="ID")
 @click.option("--commander", default="", metavar="NAME", help="Who leads.")
 @click.option("--at", metavar="TIME", help=AT)

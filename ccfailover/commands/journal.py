@@ -8,7 +8,13 @@ from pathlib import Path
 import click
 
 from ccfailover.commands.acting import finish
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
+from ccfailover.commands.common import (
+    desk_for,
+    json_option,
+    local_look_option,
+    policy_option,
+    print_json,
+)
 from ccfailover.errors import Exit, UsageError
 
 
@@ -19,10 +25,11 @@ def command() -> None:
 
 @command.command(epilog="Example: ccfailover journal export r17 > r17.jsonl")
 @click.argument("run", required=False)
+@local_look_option
 @policy_option
 def export(run: str | None, policy: str | None) -> None:
     """Write the journal as JSON lines to stdout: all of it, or one run's."""
-    desk = desk_for(policy, validate=False)
+    desk = desk_for(policy, validate=False, verified=False)
     streams = ["runs", f"run:{desk.store.find_run(run)}"] if run else None
     for line in desk.store.export(streams):
         sys.stdout.write(line.rstrip("\n") + "\n")
@@ -30,13 +37,14 @@ def export(run: str | None, policy: str | None) -> None:
 
 @command.command(epilog="Example: ccfailover journal log r17")
 @click.argument("run", required=False)
+@local_look_option
 @policy_option
 @json_option
 def log(run: str | None, policy: str | None, as_json: bool) -> None:
     """Show journal events as log lines: a run's, or what automation did."""
     from ccfailover.commands.logs import lines
 
-    desk = desk_for(policy, validate=False)
+    desk = desk_for(policy, validate=False, verified=False)
     stream = f"run:{desk.store.find_run(run)}" if run else "automation"
     for line in lines(desk.store.read(stream), as_json=as_json, colours=sys.stdout.isatty()):
         click.echo(line)
@@ -52,6 +60,7 @@ only the heads that a report or a message told, each given with --head, show tha
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option("--head", "heads", metavar="[NUMBER:]HASH", multiple=True,
               help="A head that a report or message told; may be repeated.")
+@local_look_option
 @policy_option
 @json_option
 def verify(file: str | None, heads: tuple[str, ...], policy: str | None, as_json: bool) -> None:
@@ -68,8 +77,10 @@ def verify(file: str | None, heads: tuple[str, ...], policy: str | None, as_json
                              hint="ccfailover journal export > FILE") from None
         subject = file
     else:
-        desk = desk_for(policy, validate=False)
-        problems, subject = desk.store.verify(heads), desk.store.path
+        from ccfailover.operations.local import lost
+
+        desk = desk_for(policy, validate=False, verified=False)
+        problems, subject = [*desk.store.verify(heads), *lost(desk)], desk.store.path
     if as_json:
         print_json({"subject": subject, "intact": not problems, "problems": problems,
                     "heads": list(heads)})

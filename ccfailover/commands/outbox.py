@@ -9,6 +9,7 @@ from ccfailover.commands.common import (
     desk_for,
     head,
     json_option,
+    local_look_option,
     policy_option,
     print_json,
     table,
@@ -17,6 +18,7 @@ from ccfailover.commands.common import (
 
 @click.command(epilog="Example: ccfailover outbox")
 @click.option("--list", "only_list", is_flag=True, help="Show what waits; send nothing.")
+@local_look_option
 @policy_option
 @json_option
 def command(only_list: bool, policy: str | None, as_json: bool) -> None:

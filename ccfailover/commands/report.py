@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ccfailover.commands.common import desk_for, json_option, policy_option, print_json
+from ccfailover.commands.common import (
+    desk_for,
+    json_option,
+    local_look_option,
+    policy_option,
+    print_json,
+)
 from ccfailover.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +32,7 @@ The exit code says whether the report was made, not how the run ended.""")
 @click.option("--html", "html", metavar="FILE", help="Write one self-contained HTML file.")
 @click.option("--text", "as_text", is_flag=True, help="Print text, also beside --html.")
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@local_look_option
 @policy_option
 @json_option
 def command(run: str | None, incident: str | None, html: str | None, as_text: bool, force: bool,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import asked, carry, finish, override_options, overrides
+from ccfailover.commands.acting import asked, baton, carry, finish, override_options, overrides
 from ccfailover.commands.common import (
     at_terminal,
     desk_for,
     json_option,
+    local_option,
     policy_option,
     reason_option,
     steal_option,
@@ -22,6 +23,7 @@ from ccfailover.errors import UsageError
 @steal_option
 @override_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@local_option
 @policy_option
 @json_option
 def command(run: str | None, reason: str, steal: bool, override: tuple[str, ...],
@@ -41,6 +43,7 @@ def command(run: str | None, reason: str, steal: bool, override: tuple[str, ...]
     found = runs.load(desk, run)
     how = ask(f"{desk.policy.heading}: resume {found.id} ({found.plan.runbook} "
               f"{found.plan.subject})?", yes=yes)
+    baton(desk, yes=yes, as_json=as_json)
     finish(carry(desk, lambda watcher, on_driver: runs.resume(
         desk, found.id, confirmed=how, reason=reason, steal=stealing, overrides=beaten,
         watcher=watcher, on_driver=on_driver), as_json=as_json))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from ccfailover.commands.acting import carry, finish
+from ccfailover.commands.acting import baton, carry, finish
 from ccfailover.commands.common import (
     desk_for,
     json_option,
+    local_option,
     policy_option,
     reason_option,
     steal_option,
@@ -20,6 +21,7 @@ from ccfailover.commands.resume import ask, why_steal
 @reason_option
 @steal_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@local_option
 @policy_option
 @json_option
 def command(run: str | None, reason: str, steal: bool, yes: bool, policy: str | None,
@@ -35,6 +37,7 @@ def command(run: str | None, reason: str, steal: bool, yes: bool, policy: str | 
     stealing = why_steal(steal, reason)
     found = runs.load(desk, run)
     ask(f"{desk.policy.heading}: roll {found.id} back?", yes=yes)
+    baton(desk, yes=yes, as_json=as_json)
     finish(carry(desk, lambda watcher, on_driver: runs.rollback(
         desk, found.id, reason=reason or "not given", steal=stealing, watcher=watcher,
         on_driver=on_driver), as_json=as_json))

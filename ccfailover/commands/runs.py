@@ -11,6 +11,7 @@ from ccfailover.commands.common import (
     desk_for,
     head,
     json_option,
+    local_look_option,
     nobody_listens,
     policy_option,
     print_json,
@@ -25,6 +26,7 @@ def command() -> None:
 
 
 @command.command("list", epilog="Example: ccfailover runs list --json")
+@local_look_option
 @policy_option
 @json_option
 def list_(policy: str | None, as_json: bool) -> None:
@@ -54,6 +56,7 @@ def list_(policy: str | None, as_json: bool) -> None:
 
 @command.command(epilog="Example: ccfailover runs show r17")
 @click.argument("run", required=False)
+@local_look_option
 @policy_option
 @json_option
 def show(run: str | None, policy: str | None, as_json: bool) -> None:
@@ -67,6 +70,7 @@ def show(run: str | None, policy: str | None, as_json: bool) -> None:
 
 @command.command(epilog="Example: ccfailover runs watch r17")
 @click.argument("run", required=False)
+@local_look_option
 @policy_option
 def watch(run: str | None, policy: str | None) -> None:
     """Follow a run from another terminal until it stops."""
@@ -83,6 +87,51 @@ def watch(run: str | None, policy: str | None) -> None:
         if state.value not in ("running", "rolling_back", "planned") or nobody_listens():
             return
         desk.runtime.sleep(1.0)
+
+
+@command.command("import", epilog="""\b
+Examples:
+  ccfailover runs import                      this machine's local journal, or what the server lost
+  ccfailover runs import other.local.db       another machine's local journal
+  ccfailover runs import journal.jsonl        what `journal export` wrote
+\b
+Exit codes: 0 imported, or nothing to import · 5 one of the runs is being carried · 8 the journal
+was changed, or the store cannot be written.""")
+@click.argument("file", required=False, type=click.Path(dir_okay=False))
+@policy_option
+@json_option
+def import_(file: str | None, policy: str | None, as_json: bool) -> None:
+    """Bring runs of another journal into the store, as they were.
+
+    Each run keeps its id, or gets one of its own where that is taken. What is there already is
+    passed over. Verified before and after.
+    """
+    from ccfailover.operations.import_runs import import_all
+    from ccfailover.wiring.assemble import assemble
+
+    desk = assemble(policy, verified=False)
+    found = import_all(desk, file)
+    if as_json:
+        print_json({"policy": desk.policy.heading, "store": desk.store.path,
+                    "imported": [each.to_json() for each in found]})
+        return
+    head(desk)
+    if not found:
+        click.echo("nothing to import: the store has it all\nNEXT: ccfailover status")
+        return
+    for each in found:
+        click.echo(f"from {each.name}:")
+        for run in each.came:
+            named = "" if run.run == run.origin else f", which is {run.origin} there"
+            events = (f"events {run.first} to {run.seq}" if run.how == "extended"
+                      else f"{run.seq} events")
+            click.echo(f"  run {run.run}{named}: {events}, "
+                       f"{(run.state or 'unfinished').replace('_', ' ')}"
+                       + (f" ({run.note})" if run.note else ""))
+        click.echo(f"  {each.automation} events of automation")
+        for overlap in each.overlaps:
+            click.echo(f"  OVERLAP {overlap}")
+    click.echo("NEXT: ccfailover status --probe")
 
 
 def _facts(policy: str | None, run: str | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from ccfailover.commands.common import (
     desk_for,
     head,
     json_option,
+    local_option,
     policy_option,
     print_json,
     reason_option,
@@ -18,6 +19,7 @@ from ccfailover.commands.common import (
 @click.argument("run", required=False)
 @click.option("--step", help="Which step, if several stopped their branches.")
 @reason_option
+@local_option
 @policy_option
 @json_option
 def command(run: str | None, step: str | None, reason: str, policy: str | None,

@@ -10,6 +10,7 @@ from ccfailover.commands.common import (
     ago,
     desk_for,
     json_option,
+    local_look_option,
     nobody_listens,
     policy_option,
     print_json,
@@ -25,6 +26,7 @@ _STATES = {"healthy": "✓ healthy", "degraded": "! degraded", "down": "✗ DOWN
 @click.command(epilog="Example: ccfailover status --probe")
 @click.option("--probe", is_flag=True, help="Look now, at most 5 s; do not rely on the last check.")
 @click.option("--watch", is_flag=True, help="Show it again every two seconds until ^C.")
+@local_look_option
 @policy_option
 @json_option
 def command(probe: bool, watch: bool, policy: str | None, as_json: bool) -> None:

@@ -149,18 +149,20 @@ def _bounds(history: ProbeHistory, reading: Reading) -> tuple[int | None, int | 
     return last_good, first_bad
 
 
-def assess(policy: Policy, histories: Mapping[str, ProbeHistory], now: int) -> World:
-    """One picture of everything, from what the probes remember. `now` in µs."""
+def assess(policy: Policy, histories: Mapping[str, ProbeHistory], now: int,
+           slack: float = 0.0) -> World:
+    """One picture of everything, from what the probes remember. `now` in µs; `slack` as in
+    `is_stale`."""
     dependencies = {
-        name: _verdict("dependency", name, one.probes, policy, histories, now)
+        name: _verdict("dependency", name, one.probes, policy, histories, now, slack)
         for name, one in policy.dependencies.items()
     }
     sites = {}
     for name, site in policy.sites.items():
-        own = _verdict("site", name, site.probes, policy, histories, now)
+        own = _verdict("site", name, site.probes, policy, histories, now, slack)
         sites[name] = _standing_on(own, [dependencies[one] for one in site.depends_on
                                          if one in dependencies])
-    queues = {name: _queue_view(policy, queue, histories, now)
+    queues = {name: _queue_view(policy, queue, histories, now, slack)
               for name, queue in policy.queues.items()}
     treat_only = {}
     for name, queue in policy.queues.items():
@@ -196,7 +198,7 @@ def _standing_on(own: Assessment, under: Sequence[Assessment]) -> Assessment:
 
 def _verdict(
     noun: str, name: str, specs: Sequence[ProbeSpec], policy: Policy,
-    histories: Mapping[str, ProbeHistory], now: int,
+    histories: Mapping[str, ProbeHistory], now: int, slack: float,
 ) -> Assessment:
     if not specs:
         return Assessment(noun, name, State.UNKNOWN, None, "nothing watches it: it has no probes")
@@ -208,7 +210,7 @@ def _verdict(
         outcome = Outcome.UNKNOWN
         if history is None:
             missing.append(f"{spec.key} was never read")
-        elif is_stale(policy, spec, history.last.at, now):
+        elif is_stale(policy, spec, history.last.at, now, slack):
             missing.append(f"{spec.key} was last read {abs(now - history.last.at) // 1_000_000} s "
                            + ("ago" if history.last.at <= now else "in the future"))
         else:
@@ -276,14 +278,14 @@ def _fault_bounds(
 
 
 def _queue_view(
-    policy: Policy, queue: Queue, histories: Mapping[str, ProbeHistory], now: int
+    policy: Policy, queue: Queue, histories: Mapping[str, ProbeHistory], now: int, slack: float,
 ) -> QueueView:
     """The last reading of each lever, if it is good and fresh. No hysteresis: these are facts."""
     seen: dict[str, Reading] = {}
     for job in lever_jobs(policy, queue):
         history = histories.get(job.spec.key)
         if history is not None and history.last.outcome is Outcome.GOOD \
-                and not is_stale(policy, job.spec, history.last.at, now):
+                and not is_stale(policy, job.spec, history.last.at, now, slack):
             seen[job.spec.key] = history.last
     route, intake = seen.get(route_key(queue.name)), seen.get(intake_key(queue.name))
     depth: dict[str, int | None] = {}

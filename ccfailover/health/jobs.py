@@ -75,6 +75,7 @@ def is_due(spec: ProbeSpec, history: ProbeHistory | None, now: int) -> bool:
     return not 0 <= now - history.last.at < wait
 
 
-def is_stale(policy: Policy, spec: ProbeSpec, at: int, now: int) -> bool:
-    """Older than `stale_after` intervals; or as far in the future, which no clock should be."""
-    return abs(now - at) > policy.stale_after * spec.every * SECOND
+def is_stale(policy: Policy, spec: ProbeSpec, at: int, now: int, slack: float = 0.0) -> bool:
+    """Older than `stale_after` intervals; or as far in the future, which no clock should be.
+    `slack` (seconds) is how long the look took that the reading may be of."""
+    return abs(now - at) > (policy.stale_after * spec.every + slack) * SECOND

@@ -217,8 +217,9 @@ class Policy:
 
     `runbooks` maps names to recipe data that override or extend the built-in ones; `stale_after`
     is how many probe intervals a reading stays usable. `store` is where the journal lives,
-    `store_location` the place it stands in, as far as the policy says so; `lease` the seconds for
-    which a run may act after its last word from the store.
+    `store_location` the place it stands in, as far as the policy says so, `mirror` the file in
+    which each machine keeps what it sees of a shared store; `lease` the seconds for which a run
+    may act after its last word from the store.
     """
 
     name: str
@@ -239,6 +240,7 @@ class Policy:
     people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stale_after: float = 3.0
     store_location: str | None = None
+    mirror: str | None = None
     remind: Reminders = field(default_factory=Reminders)
     lease: float = LEASE_SECONDS
 

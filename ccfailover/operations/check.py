@@ -37,7 +37,7 @@ def check(desk: Desk) -> Checked:
     histories = dict(store.histories())
     jobs = poller.jobs_for(policy, now=runtime.now(), histories=histories, only_due=True)
     specs = {job.target.key: job.spec for job in jobs}
-    fresh = []
+    fresh, began = [], runtime.monotonic()
     for reading in poller.poll(jobs, desk.kinds.probe, runtime, BUDGET):
         history = assess.step(histories.get(reading.key), reading, specs[reading.key])
         histories[reading.key] = history
@@ -46,12 +46,16 @@ def check(desk: Desk) -> Checked:
         store.save_histories(fresh)
     except StoreError as error:
         notes.append((nagios.UNKNOWN, f"readings are not stored: {error}"))
-    now = runtime.now()
-    world = assess.assess(policy, histories, now)
+    now, slack = runtime.now(), runtime.monotonic() - began
+    world = assess.assess(policy, histories, now, slack)
     decisions = decide(desk, world, record=True)
     runs = [(run, run_list.state_of(desk, run)) for run in run_list.open_runs(desk)]
     notes.extend((nagios.WARNING, found.told()) for found in drift.look_for(desk, world, runs))
     notes.extend(_undelivered(desk))
+    if desk.local_base is not None:
+        from ccfailover.operations import local  # only where machines share a store
+
+        notes.extend((nagios.WARNING, note) for note in local.notes(desk))
     remind(desk, world, runs)
     opened = _as_opened(runs)
     code, line = nagios.summary(policy, world, decisions, opened, notes=notes)

@@ -46,9 +46,17 @@ def run_facts(desk: Desk, run: Run, state: RunState) -> dict[str, Any]:
         "problems": [f"{step.spec.id} {in_words(step, run)}: {step.reason}"
                      for step in run.problems()] if state.is_open else [],
         "objectives": [found.to_json() for found in objectives(run)],
-        "next": next_for(run, state),
+        "next": _next(desk, run, state),
         "head": {"seq": run.head[0], "hash": run.head[1]},
     }
+
+
+def _next(desk: Desk, run: Run, state: RunState) -> str:
+    if desk.local is None:
+        return next_for(run, state)
+    from ccfailover.operations.local import with_option
+
+    return with_option(desk, next_for(run, state))
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,22 @@ class Kinds(Protocol):
 
 
 @dataclass(frozen=True)
+class LocalJournal:
+    """`store` is not the one that the policy names, but this machine's own, and why; `shared` is
+    what that one is called, `seen_at` (µs) when this machine saw it last."""
+
+    reason: str
+    shared: str
+    seen_at: int
+
+
+@dataclass(frozen=True)
 class Desk:
-    """`is_open` and `is_blocked` read the calendars; `environ` is for secrets and nothing else."""
+    """`is_open` and `is_blocked` read the calendars; `environ` is for secrets and nothing else.
+
+    `local` is None unless a local journal stands in for the shared store; `local_base` is what
+    this machine's local journals are called, None where the store is a file.
+    """
 
     policy: Policy
     store: Store
@@ -46,3 +60,5 @@ class Desk:
     is_blocked: Callable[[int], str | None]
     resolve: Callable[[str], str]
     environ: Mapping[str, str]
+    local: LocalJournal | None = None
+    local_base: str | None = None

@@ -62,7 +62,8 @@ def exit_of(findings: list[Finding]) -> Exit:
 def examine(desk: Desk) -> list[Finding]:
     """Everything at once. What cannot be found out is bad, never left out."""
     found = [Finding("policy", OK, f"{desk.policy.path}: {desk.policy.heading}, valid")]
-    found += [*_policy_file(desk), *_libraries(desk), *_store(desk), *_place(desk), *_clock(desk)]
+    found += [*_policy_file(desk), *_libraries(desk), *_store(desk), *_mirror(desk)]
+    found += [*_place(desk), *_clock(desk)]
     world = look(desk)
     found += [*_secrets(desk), *_checks(desk), *_levers(desk, world), *_notify(desk)]
     found += [*_automation(desk), *_open_runs(desk), *_could_act(desk, world)]
@@ -129,6 +130,26 @@ def _store(desk: Desk) -> Iterator[Finding]:
     level = BAD if free < LEAST_FREE else ADVICE if free < ENOUGH_FREE else OK
     yield Finding("disk", level, said, "free some: a full disk stops every run" if level != OK
                   else "")
+
+
+def _mirror(desk: Desk) -> Iterator[Finding]:
+    """Whether this machine could go on without a store that it shares with others."""
+    if desk.local_base is None:
+        return
+    mirror = desk.store.mirror
+    if mirror is None:
+        yield Finding("mirror", ADVICE, "this machine keeps no mirror of the shared store: without "
+                      "the server it cannot act", "take CCFAILOVER_MIRROR, or the policy's "
+                      "`mirror`, from `off`")
+    elif mirror.trouble is not None:
+        yield Finding("mirror", BAD, f"{mirror.path} cannot be kept: {mirror.trouble}",
+                      "give this user a folder on a local disk (CCFAILOVER_MIRROR)")
+    elif missing := mirror.missing():
+        yield Finding("mirror", ADVICE, f"{mirror.path} does not hold {missing[0]} whole yet",
+                      "ccfailover status")
+    else:
+        yield Finding("mirror", OK, f"{mirror.path} holds all {len(mirror.heads())} streams, "
+                      "to this moment")
 
 
 def _place(desk: Desk) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ccfailover.operations.run_list import folded
 
 if TYPE_CHECKING:
+    from ccfailover.model.journal import Record
     from ccfailover.operations.desk import Desk
     from ccfailover.runbooks.run import Run
 
@@ -27,14 +28,25 @@ def ended(desk: Desk, since: int = 0) -> Iterator[Run]:
 
     Drills move nothing, and a run that was rolled back left the world as it was.
     """
-    for record in reversed(desk.store.read("runs")):
-        if record.at < since:
+    for at, record in reversed(_ends(desk)):
+        if at < since:
             return
-        if record.kind == "run.ended" and record.data.get("state") in (
-                "succeeded", "succeeded_with_exceptions", "aborted"):
+        if record.data.get("state") in ("succeeded", "succeeded_with_exceptions", "aborted"):
             run = folded(desk, record.data["run"])
             if run.plan.mode.value == "real":
                 yield run
+
+
+def _ends(desk: Desk) -> list[tuple[int, Record]]:
+    """Every run's end and its instant (µs), in order: that of the journal, which no clock can
+    turn round, but for runs that ended elsewhere before they were imported."""
+    ends, last = [], 0
+    for record in desk.store.read("runs"):
+        if record.kind == "run.ended":
+            imported = record.data.get("ended_at")
+            last = last if imported is not None else max(last, record.at)
+            ends.append((int(imported) if imported is not None else last, record))
+    return sorted(ends, key=lambda end: (end[0], end[1].seq))
 
 
 def left_at(run: Run) -> dict[str, dict[str, int]]:

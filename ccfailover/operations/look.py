@@ -30,7 +30,8 @@ def look(desk: Desk, *, sites_only: bool = False, budget: float = LOOK_SECONDS) 
 
     runtime, policy = desk.runtime, desk.policy
     histories = dict(desk.store.histories())
-    end = runtime.monotonic() + budget
+    began = runtime.monotonic()
+    end = began + budget
     jobs: Sequence[ProbeJob] = poller.jobs_for(policy, now=runtime.now(), histories=histories,
                                                only_due=False)
     if sites_only:
@@ -49,7 +50,8 @@ def look(desk: Desk, *, sites_only: bool = False, budget: float = LOOK_SECONDS) 
             histories[reading.key] = assess.step(histories.get(reading.key), reading,
                                                  specs[reading.key])
         jobs = [job for job in jobs if unsettled(histories.get(job.target.key))]
-    return assess.assess(policy, histories, runtime.now())
+    # What was read at the beginning of a slow look is no staler than what was read at its end.
+    return assess.assess(policy, histories, runtime.now(), slack=runtime.monotonic() - began)
 
 
 def read_levers(desk: Desk, run: Run, budget: float = 3.0) -> dict[str, Shares]:

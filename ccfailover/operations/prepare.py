@@ -70,6 +70,10 @@ def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prep
         spent_today=spent_today(desk) if guards.daily_cost is not None else Decimal(0),
     ))
     plan = pre_empting(plan, desk.store, lambda run: folded(desk, run))
+    if desk.local is not None:
+        from ccfailover.operations.local import findings
+
+        plan = replace(plan, findings=(*plan.findings, *findings(plan)))
     return Prepared(request, plan, seen, refusal(plan))
 
 

@@ -314,6 +314,10 @@ def _give_back(desk: Desk, run: Run, lease: Lease) -> None:
 def _drive(desk: Desk, run_id: str, lease: Lease, *, back: bool, context: Json,
            watcher: Watcher | None, on_driver: OnDriver | None,
            watch: Watch | None = None) -> RunOutcome:
+    if desk.local is not None:
+        from ccfailover.operations.local import leave_out
+
+        leave_out(desk, load(desk, run_id), lease, back=back)
     run = load(desk, run_id)
     driver = Driver(run, lease, _hands(desk, run.plan, watch or Watch(desk)),
                     actor=desk.actor, watcher=watcher)

@@ -63,6 +63,12 @@ def status(desk: Desk, *, probe: bool) -> Status:
         "automation": automation(desk),
         "next": _next(desk, world, opened, queues, incidents),
     }
+    if desk.local_base is not None:
+        from ccfailover.operations.local import notes, with_option
+
+        facts["notes"] = notes(desk)
+        facts["local_journal"] = desk.store.path if desk.local is not None else None
+        facts["next"] = with_option(desk, str(facts["next"]))
     return Status(facts, world)
 
 

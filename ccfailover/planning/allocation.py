@@ -31,6 +31,7 @@ from ccfailover.planning.placing import (
     floor_to,
     heads_of,
     number,
+    percent_of,
     treatments,
     usable_step,
 )
@@ -267,7 +268,7 @@ def _surplus(facts: Facts, place: Placement, own: int) -> tuple[int, list[Findin
         return 0, [facts.finding("surplus", "info", (
             f"{home.name} can serve {number(able)} of {number(work)} {place.noun} an hour"
             f"{with_backlog}: nothing has to leave"))]
-    percent = over * 100 / load if load > 0 else 100.0
+    percent = percent_of(over, load) if load > 0 else 100.0
     amount = min(ceil_to(percent, place.step), floor_to(own, place.step))
     findings = [facts.finding("surplus", "info", (
         f"{home.name} {'is closed now and ' if closed else ''}can serve {number(able)} of "

@@ -27,6 +27,11 @@ def usable_step(capabilities: Capabilities) -> int:
     return step if 100 % step == 0 else 100
 
 
+def percent_of(part: float, whole: float) -> float:
+    """At most 10,000: of a whole that is all but nothing, a part may be beyond all numbers."""
+    return min(part * 100 / whole, 10_000.0)
+
+
 def floor_to(percent: float, step: int) -> int:
     return step * math.floor(percent / step + _ROUNDING)
 
@@ -105,7 +110,7 @@ class Placement:
             return want
         if self.load <= 0:
             return want
-        percent = able * 100 / self.load
+        percent = percent_of(able, self.load)
         room = max(0, floor_to(percent, self.step) - have)
         if room < want:
             rounded = have + room

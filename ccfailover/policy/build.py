@@ -56,6 +56,7 @@ def build(document: Document) -> Policy:
         store=store.get("path") if isinstance(store, dict) else store,
         store_location=of_store.get("location"),
         lease=duration(of_store["lease"]) if "lease" in of_store else LEASE_SECONDS,
+        mirror=of_store.get("mirror"),
         sites=sites,
         dependencies={
             name: Dependency(name, block.get("location"),

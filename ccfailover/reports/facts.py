@@ -199,7 +199,8 @@ def _header(store: Store, run: Run, records: Sequence[Record], made_at: int,
             version: str) -> Header:
     plan, first = run.plan, records[0]
     number = next((record.data.get("number") for record in store.read("runs")
-                   if record.kind == "run.created" and record.data.get("run") == run.id), None)
+                   if record.kind in ("run.created", "run.imported")
+                   and record.data.get("run") == run.id), None)
     host = first.data.get("actor", {}).get("host") or run.context.get("host")
     return Header(
         policy_name=plan.policy_name, environment=plan.basis.get("environment"),

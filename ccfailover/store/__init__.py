@@ -7,6 +7,8 @@ knows about SQL.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ccfailover.errors import StoreError
 from ccfailover.runtime import Runtime
 from ccfailover.store.chain import GENESIS
@@ -18,6 +20,9 @@ from ccfailover.store.ledger import Ledger
 from ccfailover.store.migrations import LATEST
 from ccfailover.store.observations import Observations
 from ccfailover.store.outbox import Facts, Outbox, OutboxMessage
+
+if TYPE_CHECKING:
+    from ccfailover.store.mirror import Mirror
 
 __all__ = ["GENESIS", "Database", "OutboxMessage", "Store", "open_store", "this_process"]
 
@@ -34,6 +39,11 @@ class Store(Journal, Leases, Observations, Ledger, Outbox, Facts):
         return self._db.now()
 
     @property
+    def mirror(self) -> Mirror | None:
+        """What this machine keeps of a shared store; None for a file, or when it is off."""
+        return self._db.mirror
+
+    @property
     def schema(self) -> tuple[int, int]:
         """The schema's number as this opening found it (0: empty), and as it is now."""
         return self._db.schema_before, LATEST
@@ -45,14 +55,16 @@ class Store(Journal, Leases, Observations, Ledger, Outbox, Facts):
 
 def open_store(
     location: str, runtime: Runtime, *, create: bool = True, busy_timeout: float = 10.0,
-    upgrade: bool = False,
+    upgrade: bool = False, mirror: str | None = None, verified: bool = True,
 ) -> Store:
     """Open `sqlite:///abs/path`, a plain path, `:memory:` or `postgresql://…`.
 
     `create`: make what is missing: the file (mode 0600), its directory (0700), the tables. Waits
     up to `busy_timeout` seconds for another process's write to a file. A file of an older schema
     is brought up to date; a database that other machines may be using only with `upgrade`.
-    Raises StoreError, whose text never holds a password.
+    `mirror` is the file in which this machine keeps what it sees of a shared database. Raises
+    StoreError, whose text never holds a password; LostTail when the database lacks what the
+    mirror holds, unless `verified` is False.
     """
     if location.startswith(("postgresql://", "postgres://")):
         try:
@@ -63,9 +75,21 @@ def open_store(
                 hint="pip install 'ccfailover[postgres]'",
             ) from error
 
-        return Store(PostgresDatabase(location, runtime, create=create, upgrade=upgrade))
+        shared = PostgresDatabase(location, runtime, create=create, upgrade=upgrade)
+        return Store(shared if mirror is None else _mirrored(shared, mirror, verified))
     from ccfailover.store.files import path_of
     from ccfailover.store.sqlite import SqliteDatabase
 
     return Store(SqliteDatabase(
         path_of(location), runtime, create=create, busy_timeout=busy_timeout))
+
+
+def _mirrored(shared: Database, path: str, verified: bool) -> Database:
+    from ccfailover.store.mirror import Mirror
+    from ccfailover.store.mirrored import MirroredDatabase
+
+    try:
+        return MirroredDatabase(shared, Mirror(path, shared.runtime), verified=verified)
+    except BaseException:
+        shared.close()
+        raise

@@ -8,6 +8,9 @@ vouches for all before it in its stream. Nothing here needs a database.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 GENESIS = "0" * 64
 """`prev` of the first record of a stream."""
@@ -52,6 +55,26 @@ def stream_order(stream: str) -> tuple[int, int, str] | None:
         number = run_number(stream.removeprefix(RUN_PREFIX))
         if number is not None:
             return (2, number, stream)
+    return None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an imported run comes from: its id there, and its last event as it was then."""
+
+    run: str
+    seq: int
+    head: str
+
+
+def origin_of(data: Mapping[str, Any]) -> Origin | None:
+    """From a `run.imported`; None when it makes no sense."""
+    found = data.get("origin")
+    if not isinstance(found, dict):
+        return None
+    run, seq, head = (found.get(name) for name in ("run", "seq", "head"))
+    if isinstance(run, str) and type(seq) is int and isinstance(head, str):
+        return Origin(run, seq, head)
     return None
 
 

@@ -19,6 +19,8 @@ from ccfailover.runtime import Runtime
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from ccfailover.store.mirror import Mirror
+
     class Part(Protocol):
         """One table family of the store."""
 
@@ -29,6 +31,10 @@ Row = tuple[Any, ...]
 P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound="Part")
+
+
+class Unwritten(StoreError):
+    """Nothing of it was written (or read), and the same call may succeed a moment later."""
 
 
 class Transaction(ABC):
@@ -48,6 +54,16 @@ class Transaction(ABC):
     def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """One statement for each of `rows`, in their order."""
 
+    def journal(self, stream: str, seq: int, text: str, hash_: str) -> None:
+        """One event into the journal: every event of every stream comes through here."""
+        self.execute(
+            "INSERT INTO journal (stream, seq, text, hash) VALUES (:stream, :seq, :text, :hash)",
+            {"stream": stream, "seq": seq, "text": text, "hash": hash_})
+
+    def next_fence(self, last: int) -> int:
+        """A fence above `last`, the highest that the store knows of, and above all seen here."""
+        return last + 1
+
 
 class Database(ABC):
     """One open store. Safe for several threads; not across a fork.
@@ -61,6 +77,10 @@ class Database(ABC):
     runtime: Runtime
     schema_before: int
     """The schema that was found when it was opened; 0 when it was empty."""
+    connected: int = 0
+    """How many connections were made: after another one it may be another server."""
+    mirror: Mirror | None = None
+    """Where what is seen of a shared store is kept on this machine as well."""
 
     @abstractmethod
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:

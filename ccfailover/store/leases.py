@@ -354,7 +354,7 @@ def _take(tx: Transaction, run: str, scopes: Sequence[str]) -> None:
 
 def _next_fence(tx: Transaction) -> int:
     """Rows of `run` are never deleted, so the largest fence ever is always there."""
-    return int(tx.execute("SELECT coalesce(max(fence), 0) + 1 FROM run")[0][0])
+    return tx.next_fence(int(tx.execute("SELECT coalesce(max(fence), 0) FROM run")[0][0]))
 
 
 def _text(actor: Actor) -> str:

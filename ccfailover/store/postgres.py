@@ -26,8 +26,8 @@ from psycopg.pq import TransactionStatus
 from ccfailover.errors import CcfError, StoreError
 from ccfailover.runtime import Runtime
 from ccfailover.store import dsn, migrations
-from ccfailover.store.db import Database, Row, Transaction
-from ccfailover.store.postgres_errors import Unwritten, explain
+from ccfailover.store.db import Database, Row, Transaction, Unwritten
+from ccfailover.store.postgres_errors import explain
 from ccfailover.store.postgres_link import GRACE, Link
 
 T = TypeVar("T")
@@ -223,6 +223,7 @@ class PostgresDatabase(Database):
             raise StoreError("the store is closed", where=self.path, not_done=not_done)
         with self._plain(not_done):
             connection = Link.connect(**self._address.params, autocommit=True)
+        self.connected += 1
         connection.runtime = self.runtime
         connection.longest = self.statement_timeout + GRACE
         encoding = connection.info.parameter_status("server_encoding")

@@ -5,13 +5,10 @@ from __future__ import annotations
 import psycopg
 
 from ccfailover.errors import StoreError
+from ccfailover.store.db import Unwritten
 
 LONGEST = 400
 """Characters of a server's own words that are passed on."""
-
-
-class Unwritten(StoreError):
-    """Nothing of it was written (or read), and the same call may succeed a moment later."""
 
 
 _ASK = "see its log, then: ccfailover status"

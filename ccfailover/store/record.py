@@ -41,10 +41,7 @@ def insert(
             where=stream, not_done="nothing was written",
         )
     hash_ = chain.digest(text)
-    tx.execute(
-        "INSERT INTO journal (stream, seq, text, hash) VALUES (:stream, :seq, :text, :hash)",
-        {"stream": stream, "seq": last + 1, "text": text, "hash": hash_},
-    )
+    tx.journal(stream, last + 1, text, hash_)
     return Record(**json.loads(text), hash=hash_)
 
 

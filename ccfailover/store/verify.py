@@ -39,6 +39,9 @@ class ChainCheck:
         self._successors: dict[str, object] = {}
         self._numbers = 0
         self._fences: dict[str, int] = {}
+        self._origins: dict[str, chain.Origin] = {}
+        self._there: dict[str, str] = {}
+        self._aliases: set[str] = set()
         self._incidents: dict[str, list[int]] = {}
         self._names: dict[str, list[str]] = {"open": [], "all": []}
 
@@ -65,6 +68,8 @@ class ChainCheck:
         elif body["prev"] != head:
             self.say(f"{place}: {stream} event {seq} does not follow from the event before it")
         self.heads[stream] = (seq, hash_)
+        if stream in self._origins:
+            self._as_at_its_origin(place, body)
         if stream.startswith(chain.RUN_PREFIX) and body["fence"]:
             if body["fence"] < self._fences.get(stream, 0):
                 self.say(f"{place}: the fence falls to {body['fence']}: a stale holder wrote this")
@@ -93,8 +98,12 @@ class ChainCheck:
                         self.say(f"{stream}: the chain of runs does not know this run")
             for run in self._created:
                 self._run_is_whole(run)
+            for stream, origin in self._origins.items():
+                if stream in self.heads and self.heads[stream][0] < origin.seq:
+                    self.say(f"{stream}: was imported with {origin.seq} events, has "
+                             f"{self.heads[stream][0]}")
             for stream, by in self._successors.items():
-                if not isinstance(by, str) or by not in self._created:
+                if not isinstance(by, str) or by not in {*self._created, *self._aliases}:
                     self.say(f"{stream}: superseded by {by!r}, which the chain of runs does not "
                              "know")
         for hash_, found in self.hashes_wanted.items():
@@ -133,6 +142,11 @@ class ChainCheck:
                 return
             self._numbers = number
             self._created[run] = data
+        elif kind == "run.imported":
+            self._imported(place, data)
+        elif kind == "run.extended":
+            if not isinstance(run, str) or run not in self._created or run in self._ended:
+                self.say(f"{place}: run {run!r} got events from elsewhere, but was not open")
         elif kind == "run.ended":
             if not isinstance(run, str) or run not in self._created:
                 self.say(f"{place}: run {run!r} ends, but was never created")
@@ -142,6 +156,32 @@ class ChainCheck:
                 self._ended[run] = data
         else:
             self.say(f"{place}: {kind!r} has no place in the chain of runs")
+
+    def _imported(self, place: str, data: Mapping[str, Any]) -> None:
+        """A run from another journal keeps its id where that was free; its number is new."""
+        run, number, origin = data.get("run"), data.get("number"), chain.origin_of(data)
+        if number != self._numbers + 1:
+            self.say(f"{place}: run numbers go from {self._numbers} to {number}")
+        if (not isinstance(run, str) or type(number) is not int or chain.run_number(run) is None
+                or run in self._created or origin is None):
+            self.say(f"{place}: run {run!r} cannot have been imported so")
+            return
+        self._numbers = number
+        self._created[run] = data
+        self._aliases.add(origin.run)
+        self._origins[chain.run_stream(run)] = origin
+
+    def _as_at_its_origin(self, place: str, body: Mapping[str, Any]) -> None:
+        """What was imported hashes, under its former name, to what it hashed to there."""
+        origin = self._origins[body["stream"]]
+        if body["seq"] > origin.seq:
+            return
+        there = {**body, "stream": chain.run_stream(origin.run),
+                 "prev": self._there.get(body["stream"], chain.GENESIS)}
+        self._there[body["stream"]] = chain.digest(canonical(there))
+        if body["seq"] == origin.seq and self._there[body["stream"]] != origin.head:
+            self.say(f"{place}: {body['stream']} is not as it was in the journal that it was "
+                     "imported from")
 
     def _first_of_run(self, place: str, body: Mapping[str, Any], hash_: str) -> None:
         run = body["stream"].removeprefix(chain.RUN_PREFIX)

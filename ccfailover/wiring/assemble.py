@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ccfailover.runbooks.step import Levers
     from ccfailover.runtime import Runtime
 
+SHARED = ("postgresql://", "postgres://")
+
 DEFAULT_STORE = "~/.local/state/ccfailover"
 
 _REFERENCES = ("env:", "file:", "aws-secretsmanager:")
@@ -32,24 +34,37 @@ _REFERENCES = ("env:", "file:", "aws-secretsmanager:")
 
 def assemble(option: str | None, *, environ: Mapping[str, str] = os.environ,
              runtime: Runtime | None = None, validate: bool = True,
+             verified: bool = True, local: str | None = None,
              store: Callable[[Store], Store] | None = None,
              levers: Callable[[Levers], Levers] | None = None) -> Desk:
     """The desk for the policy that `option`, or the environment, names.
 
     `validate` False is for verbs that only look: a stamp then spares names and rules, too.
-    `store` and `levers` wrap what was built: tests put their faults there.
+    `verified` False opens a shared store although it has lost events. `local` asks for a local
+    journal in its stead (`wiring.shared`). `store` and `levers` wrap what was built: tests put
+    their faults there.
     """
     clock = runtime or SystemRuntime()
     policy = read_policy(option, environ=environ, now=clock.now(), validate=validate)
     resolve = resolver(environ)
-    opened = open_store(store_location(policy, environ, resolve), clock)
+    who, stand_in, base = actor(environ), None, None
+    if local is not None:
+        from ccfailover.wiring.shared import open_local
+
+        opened, stand_in, base = open_local(policy, environ, resolve, clock, who, local)
+    elif (where := store_location(policy, environ, resolve)).startswith(SHARED):
+        from ccfailover.wiring.shared import open_shared
+
+        opened, base = open_shared(where, policy, environ, clock, verified=verified)
+    else:
+        opened = open_store(where, clock)
     built = BuiltKinds(policy, resolve, clock)
     if levers is not None:
         built.wrap(levers)
     return Desk(
         policy=policy, store=store(opened) if store else opened, runtime=clock,
-        actor=actor(environ), kinds=built, is_open=calendar(policy), is_blocked=windows(policy),
-        resolve=resolve, environ=environ,
+        actor=who, kinds=built, is_open=calendar(policy), is_blocked=windows(policy),
+        resolve=resolve, environ=environ, local=stand_in, local_base=base,
     )
 
 
@@ -95,12 +110,10 @@ def store_location(policy: Policy, environ: Mapping[str, str],
     """
     chosen = environ.get("CCFAILOVER_STORE") or policy.store
     if chosen is None:
-        home = environ.get("XDG_STATE_HOME")
-        folder = os.path.join(home, "ccfailover") if home else os.path.expanduser(DEFAULT_STORE)
-        return os.path.join(folder, f"{policy.name}.db")
+        return os.path.join(state_folder(environ), f"{policy.name}.db")
     if chosen.startswith(_REFERENCES):
         chosen = resolve(chosen)
-    if chosen.startswith(("postgresql://", "postgres://")):
+    if chosen.startswith(SHARED):
         return chosen
     path = chosen.removeprefix("sqlite:///") if chosen.startswith("sqlite:///") else chosen
     if "://" in path:
@@ -110,6 +123,12 @@ def store_location(policy: Policy, environ: Mapping[str, str],
     if path == ":memory:":
         return path
     return os.path.join(os.path.dirname(policy.path), os.path.expanduser(path))
+
+
+def state_folder(environ: Mapping[str, str]) -> str:
+    """Where this user's own files of ours are."""
+    home = environ.get("XDG_STATE_HOME")
+    return os.path.join(home, "ccfailover") if home else os.path.expanduser(DEFAULT_STORE)
 
 
 def upgrade_store(option: str | None, *, environ: Mapping[str, str] = os.environ,

@@ -157,6 +157,15 @@ def test_stale_is_unknown(scene: Any, later: int, state: State) -> None:
     assert found.sites["acme"].state is state
 
 
+def test_what_a_slow_look_read_first_is_not_stale_at_its_end(scene: Any) -> None:
+    """On a busy machine a look may take longer than an impatient probe's readings last."""
+    scene.saw("site.acme.0", G)
+    late = scene.now + 33 * SECOND
+    assert assess(scene.policy, scene.histories, late).sites["acme"].state is State.UNKNOWN
+    assert assess(scene.policy, scene.histories, late, slack=4.0).sites["acme"].state \
+        is State.HEALTHY
+
+
 def test_a_stale_down_is_unknown_too(scene: Any) -> None:
     """Missing, stale or null is never down either."""
     scene.saw("site.acme.0", B, B, B)

@@ -510,7 +510,7 @@ BACKUPS = st.lists(st.sampled_from(["branch", "acme", "other"]), unique=True).ma
     outsource=st.sampled_from(["never", "overflow_only", "allowed"]),
     in_disaster=st.sampled_from(["allow", "refuse"]),
     agents=st.lists(st.one_of(st.none(), st.integers(0, 90)), min_size=4, max_size=4),
-    load=st.one_of(st.none(), st.floats(0, 5000)), fraction=st.one_of(
+    load=st.one_of(st.none(), st.floats(0, 5000), st.just(2.2e-313)), fraction=st.one_of(
         st.none(), st.integers(1, 100)),
     leaving=st.sets(st.sampled_from(["hq", "branch", "acme"])),
     fallen=st.sets(st.sampled_from(["los", "vpn"])), closed=st.sets(

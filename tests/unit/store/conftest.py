@@ -64,12 +64,13 @@ def void(_: object) -> None:
     """Nothing."""
 
 
-@pytest.fixture(params=["file", "memory", "postgres"])
+@pytest.fixture(params=["file", "memory", "postgres", "mirrored"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    if request.param == "postgres":
+    if request.param in ("postgres", "mirrored"):
         server = request.getfixturevalue("postgres")
         location = server.new_database()
-        opened = open_store(location, clock)
+        mirror = str(tmp_path / "mirror.db") if request.param == "mirrored" else None
+        opened = open_store(location, clock, mirror=mirror)
         follow(server, location, clock)
     else:
         location = ":memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db"
