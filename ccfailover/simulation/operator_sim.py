@@ -13,12 +13,12 @@ from ccfailover.errors import StoreError, UsageError
 from ccfailover.model.health import State
 from ccfailover.model.plan import Mode, Plan
 from ccfailover.runbooks import recipe
-from ccfailover.runbooks.plan import Circumstances, Request, make_plan
-from ccfailover.runbooks.run import Run
+from ccfailover.runbooks.plan import Circumstances, Request
+from ccfailover.runbooks.run import Run, StepStatus
 from ccfailover.runbooks.step import Step
 from ccfailover.runbooks.takeover import pre_empting
 from ccfailover.simulation.clock_sim import Chance, Flow
-from ccfailover.simulation.engine_sim import Carrier, Office, StepKinds
+from ccfailover.simulation.engine_sim import Office, StepKinds
 from ccfailover.simulation.faults_sim import FaultPlan, Strike
 from ccfailover.simulation.world_sim import HOME
 
@@ -46,7 +46,9 @@ class Operator:
         self.office, self.faults, self.chance = office, faults, chance
         self.actions = self.calm_actions = 0
         self.gave_up = ""
+        self.finished = False
         self.satisfied: Callable[[], str] = lambda: ""
+        office.confirms = lambda: faults.calm or faults.faultless or chance.often(0.9)
         self._tries: dict[str, int] = {}
 
     def life(self) -> Flow:
@@ -63,9 +65,11 @@ class Operator:
             busy = [run for run in runs if run.id in alive]
             if self.faults.calm:
                 if not runs and not self.satisfied():
+                    self.finished = True
                     return
                 if self.calm_actions >= MOST_ACTIONS:
                     left = self.satisfied() or f"{runs[0].id} is {runs[0].phase.value}"
+                    self.finished = True
                     self.gave_up = f"{self.calm_actions} actions were not enough: {left}"
                     return
                 self.calm_actions += 1
@@ -90,15 +94,47 @@ class Operator:
             return False
         fallen = world.told(HOME) is State.DOWN
         return self.chance.often(0.7 if fallen else 0.3 if len(runs) < 2 else 0.0)
+    def approvers(self) -> Flow:
+        """Other people at other terminals. Once it is calm whoever is asked says yes; before that
+        they may be slow, may not be entitled, or may say no; and `ann` tries it herself."""
+        while not self.finished:
+            yield self.chance.between(1, 15)
+            for run in self.office.open_runs():
+                asked = [step for step in run.steps.values() if step.spec.kind == "approve"
+                         and step.status is StepStatus.STARTED]
+                if not asked:
+                    continue
+                if self.faults.calm:
+                    self._approve(run, "bea")
+                    self._approve(run, "cleo")
+                    continue
+                name = self.chance.weighted((("bea", 4.0), ("cleo", 4.0), ("ann", 3.0),
+                                             ("dan", 2.0), ("stale", 2.0), ("no", 0.6)))
+                if name == "stale":
+                    self._approve(run, "bea", plan="another plan's")
+                elif name == "no":
+                    self._approve(run, "cleo", kind="approval.declined")
+                else:
+                    self._approve(run, name)
+
+    def _approve(self, run: Run, name: str, *, plan: str | None = None,
+                 kind: str = "approval.given") -> None:
+        self.office.note(f"{name}: {kind} for {run.id}")
+        try:
+            self.office.store.append(f"run:{run.id}", kind, {"plan": plan or run.plan.hash},
+                                     actor=f"{name}@elsewhere[1]")
+        except (StoreError, UsageError) as error:
+            self.office.note(f"{name} is told: {error}")
 
     def _at_random(self, run: Run, busy: list[Run]) -> None:
         if run in busy:
             verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 1.0),
-                                         ("supersede", 2.0), ("steal", 1.5)))
+                                         ("supersede", 2.0), ("another", 0.7), ("steal", 1.5)))
         else:
             verb = self.chance.weighted((("look", 2.0), ("resume", 6.0),
                                          ("rollback", 8.0 if run.plan.supersedes else 2.0),
-                                         ("supersede", 2.5), ("skip", 1.0), ("abort", 0.5)))
+                                         ("supersede", 2.5), ("skip", 1.0), ("abort", 0.5),
+                                         ("another", 0.7)))
         self._act(verb, run)
 
     def _with_purpose(self, runs: list[Run]) -> None:
@@ -119,13 +155,16 @@ class Operator:
     def _act(self, verb: str, run: Run) -> None:
         if verb == "look":
             return
+        if verb == "another":
+            self._launch_start(None)
+            return
         if verb == "supersede":
             self._launch_start(run.id)
             return
         if verb == "stop":
             self.faults.tell(Strike.STOP, "run")
         self.actions += 1
-        carrier = Carrier(self.office, verb)
+        carrier = self.office.carrier(verb)
         self.office.note(f"OPERATOR {verb} {run.id} ({run.phase.value}) → {carrier}")
         carrier.launch(getattr(carrier, verb)(run))
 
@@ -134,7 +173,7 @@ class Operator:
         if plan is None or any(found.level in ("hard", "soft") for found in plan.findings):
             return
         self.actions += 1
-        carrier = Carrier(self.office, plan.runbook)
+        carrier = self.office.carrier(plan.runbook)
         self.office.note(f"OPERATOR starts {plan.runbook} {plan.hash} → {carrier}"
                          + (f" superseding {supersedes}" if supersedes else ""))
         carrier.launch(carrier.start(plan, lambda: self.plan(supersedes)))
@@ -159,8 +198,8 @@ class Operator:
         found = (recipe.load(runbook, world.policy.runbooks)
                  if runbook in world.policy.runbooks else _builtin(runbook))
         try:
-            plan = make_plan(world.policy, request, found, _Kinds(self.office.kinds),
-                             Circumstances(
+            plan = self.office.flows.planner(world.policy, request, found,
+                             _Kinds(self.office.kinds), Circumstances(
                                  world=world.picture(self.office.runtime.now()),
                                  capabilities=self.office.levers.capabilities,
                                  is_open=lambda site, at: True, is_blocked=world.is_blocked))
