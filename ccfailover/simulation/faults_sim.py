@@ -102,9 +102,9 @@ PAIRS: Sequence[tuple[str, Strike]] = tuple(
 
 
 ARMED: Mapping[str, float] = {
-    "extend": 0.95, "is_open": 0.8, "set_open": 1.0, "lapse": 0.7, "enqueue": 0.3, "put": 0.95,
-    "settle": 0.95, "acquire": 0.3, "end_run": 0.25, "record_items": 0.6, "claim": 0.8,
-    "measure": 0.25, "shift": 0.4, "create_run": 0.2, "append": 0.1, "renew": 0.1, "read": 0.1,
+    "extend": 0.95, "is_open": 1.0, "set_open": 1.0, "lapse": 0.7, "enqueue": 0.3, "put": 0.95,
+    "settle": 0.95, "acquire": 0.3, "end_run": 0.25, "record_items": 0.8, "claim": 0.95,
+    "measure": 0.25, "shift": 0.5, "create_run": 0.2, "append": 0.1, "renew": 0.1, "read": 0.1,
     "check_fence": 0.2,
 }
 """How many of the stories with aimed faults have one at an effect. Chosen so that

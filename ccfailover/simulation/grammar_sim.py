@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ccfailover.model.journal import Record
 from ccfailover.model.plan import OnFailure, Plan, StepSpec
+from ccfailover.runtime import SECOND
 
 ENDED = ("run.succeeded", "run.succeeded_with_exceptions", "run.aborted", "run.rolled_back",
          "run.superseded")
@@ -65,8 +66,7 @@ class Grammar:
     def _take(self, record: Record) -> None:
         kind = record.kind
         if kind.startswith(("approval.", "confirmation.")):
-            if record.data.get("plan") == self.plan.hash:
-                self._said.append(record)
+            self._said.append(record)
         elif kind in ("run.started", "run.resumed"):
             if kind == "run.started" and self.phase != "none":
                 self._bad(record, f"while {self.phase}")
@@ -201,19 +201,35 @@ class Grammar:
 
     def _agreed(self, record: Record, spec: StepSpec) -> None:
         """Whoever asked has confirmed this very plan; others, enough of them, approved it."""
-        if spec.kind == "confirm" and not any(said.kind == "confirmation.given"
-                                              for said in self._said):
+        hash_ = self.plan.hash
+        if spec.kind == "confirm" and not any(
+                said.kind == "confirmation.given" and said.data["plan"] == hash_
+                for said in self._said):
             self._bad(record, "nobody has confirmed it")
         if spec.kind != "approve":
             return
-        role = str(spec.params["role"])
-        given = {said.actor.partition("@")[0] for said in self._said
-                 if said.kind == "approval.given"} - {self.records[0].actor.partition("@")[0]}
-        counted = given & set(self.people.get(role, ())) if role else given
+        last = {said.actor.partition("@")[0]: said for said in self._said
+                if said.kind == "approval.given"
+                or said.kind == "approval.declined" and said.data["plan"] == hash_}
+        role, rows = str(spec.params["role"]), self.people
+        may = {name for key in ([role] if role else rows) for name in rows.get(key, ())}
+        given = {name for name, said in last.items() if self._counts(said, record.at)}
+        counted = (given & may if rows or role else given) - {
+            self.records[0].actor.partition("@")[0]}
         if len(counted) < int(spec.params["people"]):
             self._bad(record, f"approved by {', '.join(sorted(counted)) or 'nobody'}")
-        if any(said.kind == "approval.declined" for said in self._said):
+        if any(said.kind == "approval.declined" for said in last.values()):
             self._bad(record, "although it was declined")
+
+    def _counts(self, said: Record, at: int) -> bool:
+        """An approval is of one plan, under one policy, for some shares, and for a while. It may
+        have run out in the moment between being weighed and being written."""
+        data, plan = said.data, self.plan
+        return (said.kind == "approval.given" and data["plan"] == plan.hash
+                and data["policy"] == plan.policy_sha256
+                and data["shares"] == {name: dict(parts)
+                                       for name, parts in plan.shares_after.items()}
+                and data["valid_until"] > said.at and data["valid_until"] > at - 600 * SECOND)
 
     def _step_failed(self, record: Record, step: _Step) -> None:
         if step.state == "failed" and not str(record.data["reason"]).startswith("not begun"):

@@ -12,11 +12,12 @@ from functools import cache
 from ccfailover.errors import StoreError, UsageError
 from ccfailover.model.health import State
 from ccfailover.model.plan import Mode, Plan
-from ccfailover.runbooks import recipe
+from ccfailover.runbooks import consent, recipe
 from ccfailover.runbooks.plan import Circumstances, Request
 from ccfailover.runbooks.run import Run, StepStatus
 from ccfailover.runbooks.step import Step
 from ccfailover.runbooks.takeover import pre_empting
+from ccfailover.runtime import SECOND
 from ccfailover.simulation.clock_sim import Chance, Flow
 from ccfailover.simulation.engine_sim import Office, StepKinds
 from ccfailover.simulation.faults_sim import FaultPlan, Strike
@@ -108,27 +109,47 @@ class Operator:
                     self._approve(run, "bea")
                     self._approve(run, "cleo")
                     continue
-                name = self.chance.weighted((("bea", 4.0), ("cleo", 4.0), ("ann", 3.0),
-                                             ("dan", 2.0), ("stale", 2.0), ("no", 0.6)))
-                if name == "stale":
-                    self._approve(run, "bea", plan="another plan's")
-                elif name == "no":
-                    self._approve(run, "cleo", kind="approval.declined")
-                else:
-                    self._approve(run, name)
+                self._perhaps(run)
 
-    def _approve(self, run: Run, name: str, *, plan: str | None = None,
-                 kind: str = "approval.given") -> None:
+    def _perhaps(self, run: Run) -> None:
+        name = self.chance.choice(["bea", "cleo"])
+        match self.chance.weighted((("yes", 8.0), ("ann", 3.0), ("dan", 2.0), ("no", 0.6),
+                                    ("plan", 1.5), ("policy", 1.5), ("shares", 1.5),
+                                    ("expired", 1.5))):
+            case "yes":
+                self._approve(run, name)
+            case "no":
+                self._say(run, name, consent.DECLINED, {"plan": run.plan.hash})
+            case "plan":
+                self._approve(run, name, plan="another plan's")
+            case "policy":
+                self._approve(run, name, policy="another policy's")
+            case "shares":
+                self._approve(run, name, shares={"loan_calls": {"nowhere": 100}})
+            case "expired":
+                self._approve(run, name, valid_until=self.office.store.now())
+            case stranger:
+                self._approve(run, stranger)
+
+    def _approve(self, run: Run, name: str, **other: object) -> None:
+        """As `operations.approvals` does, or with something `other` than it would write."""
+        world, now = self.office.world, self.office.store.now()
+        data = consent.given_for(
+            run.plan, policy_sha256=world.policy.sha256, role="",
+            states={site: world.told(site).value for site in consent.receivers(run.plan)},
+            valid_until=now + int(consent.VALID_SECONDS * SECOND))
+        self._say(run, name, consent.GIVEN, {**data, **other})
+
+    def _say(self, run: Run, name: str, kind: str, data: dict[str, object]) -> None:
         self.office.note(f"{name}: {kind} for {run.id}")
         try:
-            self.office.store.append(f"run:{run.id}", kind, {"plan": plan or run.plan.hash},
-                                     actor=f"{name}@elsewhere[1]")
+            self.office.store.append(f"run:{run.id}", kind, data, actor=f"{name}@elsewhere[1]")
         except (StoreError, UsageError) as error:
             self.office.note(f"{name} is told: {error}")
 
     def _at_random(self, run: Run, busy: list[Run]) -> None:
         if run in busy:
-            verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 1.0),
+            verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 2.0),
                                          ("supersede", 2.0), ("another", 0.7), ("steal", 1.5)))
         else:
             verb = self.chance.weighted((("look", 2.0), ("resume", 6.0),

@@ -58,7 +58,7 @@ def make(chance: Chance, names: Iterable[str], *, fifo: bool, slow: bool) -> Pol
 def _runbooks(chance: Chance) -> Mapping[str, Mapping[str, object]]:
     if chance.often(0.55):
         return {}
-    failing = chance.choice(["undo", "abort", "continue", "pause"])
+    failing = chance.choice(["undo", "abort", "abort", "continue", "pause"])
     before: list[object] = ["confirm"]
     if chance.often(0.5):
         before.append({"approve": {

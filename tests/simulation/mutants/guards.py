@@ -187,9 +187,23 @@ def _name(record: Record) -> str:
     return record.actor.partition("@")[0]
 
 
-def _member(own: Any, record: Record) -> bool:
-    role = str(own.spec.params["role"])
-    return not role or _name(record) in own.ctx.policy.people[role]
+def _others(own: Any, record: Record) -> bool:
+    role, people = str(own.spec.params["role"]), own.ctx.policy.people
+    names = {name for key in ([role] if role else people) for name in people[key]}
+    return _name(record) != "ann" and _name(record) in names
+
+
+def _but(*forgotten: str) -> Callable[[Any, Record], bool]:
+    """What an approval is bound to, but for what is `forgotten`."""
+    def counts(own: Any, record: Record) -> bool:
+        plan, data = own.ctx.plan, record.data
+        wanted = {"plan": plan.hash, "policy": plan.policy_sha256,
+                  "shares": {name: dict(parts) for name, parts in plan.shares_after.items()}}
+        bound = all(data[name] == value for name, value in wanted.items()
+                    if name not in forgotten)
+        return bound and ("expired" in forgotten or data["valid_until"] > own.ctx.store.now())
+
+    return counts
 
 
 def deaf_to_no(found: type[Any]) -> type[Step]:
@@ -518,14 +532,20 @@ def mutants() -> Iterator[Mutant]:
 
 
 def _approvals() -> Iterator[Mutant]:
+    whole = _but()
     yield Mutant("whoever asked may approve", kinds=step("approve", approving(
-        lambda own, record: record.data["plan"] == own.ctx.plan.hash and (
-            _member(own, record) or _name(record) == "ann"))))
-    yield Mutant("an approval of another plan counts", kinds=step("approve", approving(
-        lambda own, record: _name(record) != "ann" and _member(own, record))))
+        lambda own, record: whole(own, record) and (
+            _others(own, record) or _name(record) == "ann"))))
     yield Mutant("an approval by somebody without the role counts", kinds=step(
-        "approve", approving(lambda own, record: _name(record) != "ann"
-                             and record.data["plan"] == own.ctx.plan.hash)))
+        "approve", approving(lambda own, record: whole(own, record)
+                             and _name(record) != "ann")))
+    for what, name in (("plan", "an approval of another plan counts"),
+                       ("policy", "an approval under another policy counts"),
+                       ("shares", "an approval of other shares counts"),
+                       ("expired", "an approval that has run out counts")):
+        bound = _but(what)
+        yield Mutant(name, kinds=step("approve", approving(
+            lambda own, record, bound=bound: bound(own, record) and _others(own, record))))
     yield Mutant("a no is no obstacle", kinds=step("approve", deaf_to_no))
     yield Mutant("a plan is carried out unconfirmed", kinds=step("confirm", unconfirmed))
 
