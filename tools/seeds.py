@@ -17,8 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ccfailover.simulation.faults_sim import PAIRS
 from ccfailover.simulation.seeds import Story, simulate
 from ccfailover.wiring.kinds import step_class
+from tests.simulation.alarm import alarmed
 
 SHARE = 50
 """Seeds that one worker takes at a time."""
@@ -28,7 +30,7 @@ def play(first: int) -> tuple[list[tuple[int, list[str]]], Counter[tuple[str, st
                               Counter[str], Counter[str]]:
     failed, faults, endings, limits = [], Counter(), Counter(), Counter()
     for seed in range(first, min(first + SHARE, play.last)):
-        story = simulate(seed, step_class)
+        story = simulate(seed, step_class, alarmed=alarmed)
         if story.violations:
             failed.append((seed, story.violations))
         faults.update(story.faults)
@@ -67,14 +69,14 @@ def table(faults: Counter[tuple[str, str]]) -> None:
         parts = [f"{effect} {number}" for (name, effect), number in sorted(faults.items())
                  if name == fault]
         print(f"{fault:14} {', '.join(parts)}")
-    rare = [f"{fault} at {effect} {number}" for (fault, effect), number in sorted(faults.items())
-            if number < 20]
+    rare = [f"{strike.value} at {effect} {faults[(strike.value, effect)]}"
+            for effect, strike in PAIRS if faults[(strike.value, effect)] < 20]
     if rare:
         print(f"fewer than 20 times: {', '.join(rare)}")
 
 
 def one(seed: int, *, trace: bool) -> int:
-    story: Story = simulate(seed, step_class, trace=trace)
+    story: Story = simulate(seed, step_class, trace=trace, alarmed=alarmed)
     for line in story.trace:
         print(line)
     print(f"seed {seed}: {story.seconds:.0f} virtual seconds, {story.actions} actions, runs "

@@ -62,12 +62,22 @@ def left_at(run: Run) -> dict[str, dict[str, int]]:
     return found
 
 
+def _superseded(desk: Desk, run: Run) -> Iterator[Run]:
+    """The runs whose moves a run in effect took over, the latest first."""
+    for earlier in reversed(run.plan.supersedes):
+        found = folded(desk, earlier)
+        yield found
+        yield from _superseded(desk, found)
+
+
 def last_runs(desk: Desk) -> dict[str, Run]:
-    """Queue → the last run in effect that moved it."""
+    """Queue → the last run in effect that moved it: a run itself, or one that it superseded,
+    whose moves stand where it made none."""
     found: dict[str, Run] = {}
     for run in ended(desk):
-        for queue in left_at(run):
-            found.setdefault(queue, run)
+        for each in (run, *_superseded(desk, run)):
+            for queue in left_at(each):
+                found.setdefault(queue, each)
         if all(name in found for name in desk.policy.queues):
             break
     return found

@@ -73,6 +73,7 @@ class Process:
     def __init__(self, number: int) -> None:
         self.number = number
         self.alive = True
+        self.troubled = False
         self.frozen_at = -1.0
         """When it last woke from standing still, in virtual seconds."""
 

@@ -62,7 +62,7 @@ class Disturbances:
         scheduler = self.office.scheduler
         self.faults.tell(strike, "store")
         scheduler.skew += int(seconds * SECOND)
-        self.judge.jumped_at = scheduler.seconds
+        self.judge.leases.jumped_at = scheduler.seconds
 
     def _clock_forward(self) -> None:
         self._clock(Strike.CLOCK_FORWARD, self.chance.choice([5.0, 20.0, 40.0, 3600.0]))

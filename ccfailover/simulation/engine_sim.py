@@ -7,7 +7,7 @@ crash drops the generators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from ccfailover.runbooks import engine
 from ccfailover.runbooks.drive import Driver, Hands
 from ccfailover.runbooks.engine import Result
 from ccfailover.runbooks.guarding import Automation, before_step
-from ccfailover.runbooks.plan import Circumstances
+from ccfailover.runbooks.plan import Circumstances, make_plan
 from ccfailover.runbooks.run import Run, StepStatus, fold
 from ccfailover.runbooks.step import Move, Step
 from ccfailover.runbooks.takeover import doubt_left, outwaited, stopped
@@ -40,11 +40,18 @@ Effects = Generator[Any, Any, Any]
 
 @dataclass(frozen=True)
 class Flows:
-    """Where a run's effects come from. The mutation tests put broken engines here."""
+    """What a simulation is made of. The mutation tests put broken parts here.
+
+    `forward` and `backward` give a run's effects, `driver` performs them, `carrier` (None: the
+    one below) is the process around that, `store` the store, and `planner` makes plans.
+    """
 
     forward: Callable[[Run], Effects] = engine.forward
     backward: Callable[[Run], Effects] = engine.backward
     driver: type[Driver] = Driver
+    carrier: type[Carrier] | None = None
+    store: type[Store] = Store
+    planner: Callable[..., Plan] = make_plan
 
 
 class Witness(Protocol):
@@ -54,6 +61,8 @@ class Witness(Protocol):
     def answered(self, carrier: Carrier, effect: engine.Effect, answer: Any) -> None: ...
     def left(self, carrier: Carrier, run: Run) -> None: ...
     def took(self, carrier: Carrier, runs: Sequence[str]) -> None: ...
+    def fell(self, carrier: Carrier, error: Exception) -> None: ...
+    def stop_asked(self, run_id: str) -> None: ...
 
 
 class SimLevers:
@@ -102,12 +111,17 @@ class Office:
     flows: Flows
     witness: Witness
     note: Callable[[str], None]
+    confirms: Callable[[], bool] = lambda: True
+    """Whether whoever starts or resumes a run says yes to what is shown."""
     processes: list[Carrier] = field(default_factory=list)
 
     def load(self, run_id: str) -> Run:
         records = self.store.read(f"run:{run_id}")
         planned = records[0].data.get("plan", {}) if records else {}
         return fold(records, *(self.load(earlier) for earlier in planned.get("supersedes") or ()))
+
+    def carrier(self, verb: str) -> Carrier:
+        return (self.flows.carrier or Carrier)(self, verb)
 
     def open_runs(self) -> list[Run]:
         runs = [self.load(lease.run) for lease in self.store.leases()]
@@ -130,6 +144,9 @@ class Carrier(Process):
         self.specs: dict[Task | None, engine.Effect] = {}
         self.outcome = "at work"
         self.let_go = False
+        self.may: Mapping[str, frozenset[str]] = office.world.may
+        self.may_undo: Mapping[str, frozenset[str]] = office.world.may_undo
+        """Where its queues may go, and go back to, by the policy that it was started with."""
         office.processes.append(self)
 
     def launch(self, flow: Flow) -> Task:
@@ -142,6 +159,7 @@ class Carrier(Process):
             self.outcome = "done"
         except (Fenced, StoreError, LeaseHeld, Refused, UsageError) as error:
             self.outcome = f"{type(error).__name__}: {error}"
+            self.office.witness.fell(self, error)
             self.office.note(f"{self} ends: {self.outcome}")
         self.office.scheduler.kill(self)
 
@@ -165,7 +183,8 @@ class Carrier(Process):
                                               supersedes=plan.supersedes)
         self.office.witness.took(self, plan.supersedes)
         yield 0.0
-        yield from self._confirm(run_id, plan)
+        if self.office.confirms():
+            yield from self._confirm(run_id, plan)
         yield from self._outwait(self._doubt_left(run_id))
         yield from self._drive(run_id, back=False)
 
@@ -176,7 +195,8 @@ class Carrier(Process):
 
     def resume(self, run: Run) -> Flow:
         yield from self._take(run)
-        yield from self._confirm(run.id, run.plan)
+        if self.office.confirms():
+            yield from self._confirm(run.id, run.plan)
         yield from self._drive(run.id, back=run.rolling_back)
 
     def rollback(self, run: Run) -> Flow:
@@ -204,6 +224,7 @@ class Carrier(Process):
     def stop(self, run: Run) -> Flow:
         self.office.store.append(f"run:{run.id}", "stop.requested", {"reason": "simulated"},
                                  actor=str(self.actor))
+        self.office.witness.stop_asked(run.id)
         yield 0.0
 
     # --- lease -------------------------------------------------------------------------------
@@ -227,7 +248,13 @@ class Carrier(Process):
                                                          ttl=LEASE_SECONDS, steal=steal)
         self.office.witness.took(self, [run.id])
         yield 0.0
-        yield from self._outwait(LEASE_SECONDS if doubtful else self._doubt_left(run.id))
+        doubt = LEASE_SECONDS if doubtful else self._doubt_left(run.id)
+        yield from self._outwait(doubt)
+        if doubt and any(record.kind == "stop.requested"
+                         for record in self.office.store.read(f"run:{run.id}", run.head[0])):
+            self.office.store.lapse(self._held())
+            raise Refused("it was asked to stop while its last holder was waited out",
+                          guard="stop")
 
     def _doubt_left(self, run_id: str) -> float:
         store = self.office.store

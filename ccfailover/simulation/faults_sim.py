@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from ccfailover.errors import Rejected, StoreError, Unavailable
 from ccfailover.model.items import PutResult, WorkItem
+from ccfailover.model.journal import Lease
 from ccfailover.model.shares import Shares
 from ccfailover.runtime import Runtime
 from ccfailover.simulation.clock_sim import Chance, Killed, Process, Scheduler, Task
@@ -64,7 +65,7 @@ BY_STORE = ("append", "create_run", "acquire", "renew", "check_fence", "lapse", 
             "record_items", "enqueue")
 BY_WRITE: Sequence[Strike] = (*_ALWAYS, Strike.STORE_ERROR, Strike.STORE_UNSURE)
 WRITES = {"journal": "append", "start": "create_run", "take": "acquire", "renew": "renew",
-          "check": "check_fence", "let": "lapse", "end": "end_run", "record": "record_items",
+          "check": "renew", "let": "lapse", "end": "end_run", "record": "record_items",
           "enqueue": "enqueue", "release": "release"}
 """The first word of what a transaction does → the store's method."""
 
@@ -76,6 +77,8 @@ class Judge(Protocol):
     def landed(self, sender: Sender, before: Shares | bool, after: Shares | bool, *,
                late: bool) -> None: ...
     def read(self, ref: str, told: Shares | bool, truth: Shares | bool) -> None: ...
+    def put(self, sender: Sender, items: Sequence[WorkItem]) -> None: ...
+    def deleting(self, ref: str, handle: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -91,38 +94,57 @@ class Sender:
     undo: bool = False
 
 
-PAIRS: Sequence[tuple[str, Strike]] = (
-    *((effect, strike) for effect, strikes in BY_CALL.items() for strike in strikes),
-    *((effect, strike) for effect in BY_STORE for strike in BY_WRITE))
-"""Every kind of effect with every fault that can strike it."""
+STRIKES: Mapping[str, Sequence[Strike]] = {**BY_CALL, **dict.fromkeys(BY_STORE, BY_WRITE)}
+"""Every kind of effect with the faults that can strike it."""
+
+PAIRS: Sequence[tuple[str, Strike]] = tuple(
+    (effect, strike) for effect, strikes in STRIKES.items() for strike in strikes)
 
 
-RARE = frozenset({"extend", "set_open", "is_open", "put", "settle", "claim", "lapse", "enqueue",
-                  "end_run", "record_items"})
-"""What a story has few of, so that aims at it must be many."""
-RARE_PAIRS = [*(pair for pair in PAIRS if pair[0] in RARE), *[("put", Strike.PARTIAL)] * 4]
+ARMED: Mapping[str, float] = {
+    "extend": 0.95, "is_open": 1.0, "set_open": 1.0, "lapse": 0.7, "enqueue": 0.3, "put": 0.95,
+    "settle": 0.95, "acquire": 0.3, "end_run": 0.25, "record_items": 0.8, "claim": 0.95,
+    "measure": 0.25, "shift": 0.5, "create_run": 0.2, "append": 0.1, "renew": 0.1, "read": 0.1,
+    "check_fence": 0.2,
+}
+"""How many of the stories with aimed faults have one at an effect. Chosen so that
+2,000 seeds strike every pair at least 20 times: what few stories meet is armed in most."""
+RARE = frozenset({"extend", "set_open", "lapse", "enqueue", "put", "settle", "end_run"})
+"""What a story meets a few times at most: aimed at three times, among its first chances."""
 
 
 class FaultPlan:
     """Some faults are aimed (a pair of effect and fault, at its nth chance), so that what is rare
-    is struck as often as what is common; others strike anywhere, until `left` have struck."""
+    is struck as often as what is common; others strike anywhere, until `left` have struck.
 
-    def __init__(self, scheduler: Scheduler, chance: Chance, calm_at: float) -> None:
+    Which fault an effect is armed with goes round with the seed, so that all of them get their
+    turn. One story in eight has no aimed fault.
+    """
+
+    def __init__(self, scheduler: Scheduler, chance: Chance, calm_at: float, seed: int) -> None:
         self.scheduler, self.chance, self.calm_at = scheduler, chance, calm_at
         self.left = chance.choice([0, 0, 1, 1, 2, 3, 5])
         self.odds = chance.choice([0.005, 0.02, 0.05, 0.15])
         self._aimed: dict[tuple[str, int], Strike] = {}
-        for _ in range(chance.choice([0, 2, 3, 5, 7, 9])):
-            effect, strike = chance.choice(PAIRS)
-            if effect not in RARE and chance.often(0.6):
-                effect, strike = chance.choice(RARE_PAIRS)
-            self._aimed[(effect, 1 + chance.below(chance.choice([1, 1, 3, 8])))] = strike
+        for effect, strikes in () if chance.often(0.125) else STRIKES.items():
+            if not chance.often(ARMED[effect]):
+                continue
+            turn = seed + seed // len(strikes)
+            nth = 1 + chance.below(chance.choice([1, 1, 1, 2] if effect in RARE else [1, 1, 3, 8]))
+            self._aimed[(effect, nth)] = strikes[turn % len(strikes)]
+            for more in (1, 2) if effect in RARE else ():
+                again = nth + 2 * more - chance.below(2)
+                self._aimed[(effect, again)] = strikes[(turn + 3 * more) % len(strikes)]
+        self.faultless = False
         self.struck: Counter[tuple[str, str]] = Counter()
         self.met: Counter[str] = Counter()
         self.note: Callable[[str], None] = lambda text: None
+        self.watch: Callable[[str, bool], None] = lambda doing, written: None
+        """Told of each durable write: just before it is made, and once it is on disk."""
 
     def none(self) -> None:
         """Nothing will go wrong."""
+        self.faultless = True
         self.left = 0
         self._aimed.clear()
 
@@ -153,12 +175,42 @@ class FaultPlan:
             self.scheduler.kill(task.process)
             raise Killed(task.name)
 
+    @contextmanager
+    def around(self, effect: str, doing: str) -> Iterator[None]:
+        """What may strike at the store, before what is done and after it."""
+        strike = self.draw(effect, BY_WRITE)
+        if strike is Strike.CRASH_BEFORE:
+            self.die()
+        if strike is Strike.PAUSE_BEFORE:
+            self.freeze()
+        if strike is Strike.STORE_ERROR:
+            self.trouble()
+            raise StoreError("the disk failed to write", not_done=f"{doing}: nothing was written")
+        yield
+        if strike is Strike.CRASH_AFTER:
+            self.die()
+        if strike is Strike.PAUSE_AFTER:
+            self.freeze()
+        if strike is Strike.STORE_UNSURE:
+            self.trouble()
+            raise StoreError("the disk failed to say whether it has written",
+                             not_done=f"{doing}: it is not certain whether it was written")
+
+    def trouble(self) -> None:
+        """The store fails the process at work, which may lose its lease for that."""
+        task = self.scheduler.task
+        if task is not None and task.process is not None:
+            task.process.troubled = True
+
     def freeze(self) -> None:
         """The process stands still, most often for longer than its lease lasts."""
         task = self.scheduler.task
+        process = task.process if task is not None else None
+        if process is not None:
+            process.frozen_at = self.scheduler.seconds
         self.scheduler.sleep(self.chance.choice([3.0, 25.0, 45.0, 120.0]))
-        if task is not None and task.process is not None:
-            task.process.frozen_at = self.scheduler.seconds
+        if process is not None:
+            process.frozen_at = self.scheduler.seconds
 
 
 class FaultyPlatform(SimulatedPlatform):
@@ -211,7 +263,7 @@ class FaultyPlatform(SimulatedPlatform):
 
     def deliver(self, ref: str, items: Sequence[WorkItem],
                 keys: Mapping[str, str]) -> list[PutResult]:
-        self.judge.sent("put", ref)
+        self.judge.put(self.judge.sent("put", ref), items)
         strike = self._reach("put")
 
         def put() -> list[PutResult]:
@@ -237,6 +289,10 @@ class FaultyPlatform(SimulatedPlatform):
             self.scheduler.sleep(CALL_TIMEOUT)
             return unheard
         return results
+
+    def delete(self, ref: str, handle: str) -> bool:
+        self.judge.deleting(ref, handle)
+        return super().delete(ref, handle)
 
     def _reach(self, operation: str) -> Strike | None:
         """The way there: latency, others' turns, and what may stop it."""
@@ -292,26 +348,20 @@ class FaultyDatabase:
 
     @contextmanager
     def transaction(self, doing: str, *on: Any, **more: Any) -> Iterator[Transaction]:
-        faults = self._faults
         effect = WRITES.get(doing.split(" ", 1)[0], "other")
-        strike = faults.draw(effect, BY_WRITE)
-        if strike is Strike.CRASH_BEFORE:
-            faults.die()
-        if strike is Strike.PAUSE_BEFORE:
-            faults.freeze()
-        if strike is Strike.STORE_ERROR:
-            raise StoreError("the disk failed to write", not_done=f"{doing}: nothing was written")
-        with self._inner.transaction(doing, *on, **more) as tx:
-            yield tx
-        if strike is Strike.CRASH_AFTER:
-            faults.die()
-        if strike is Strike.PAUSE_AFTER:
-            faults.freeze()
-        if strike is Strike.STORE_UNSURE:
-            raise StoreError("the disk failed to say whether it has written",
-                             not_done=f"{doing}: it is not certain whether it was written")
+        with self._faults.around(effect, doing):
+            self._faults.watch(doing, False)
+            with self._inner.transaction(doing, *on, **more) as tx:
+                yield tx
+            self._faults.watch(doing, True)
 
 
-def faulty_store(runtime: Runtime, faults: FaultPlan) -> Store:
-    """The real store, in memory, whose writes may fail."""
-    return Store(cast(Database, FaultyDatabase(open_store(":memory:", runtime)._db, faults)))
+def faulty_store(runtime: Runtime, faults: FaultPlan, kind: type[Store] = Store) -> Store:
+    """The real store, in memory, whose writes may fail. A look at the fence, which is no write
+    as long as the lease is fresh, may fail, too."""
+    class Faulty(kind):  # type: ignore[misc,valid-type]
+        def check_fence(self, lease: Lease, needs: float) -> None:
+            with faults.around("check_fence", f"check the lease of run {lease.run}"):
+                super().check_fence(lease, needs)
+
+    return Faulty(cast(Database, FaultyDatabase(open_store(":memory:", runtime)._db, faults)))

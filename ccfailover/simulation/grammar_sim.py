@@ -5,11 +5,12 @@ Written from DESIGN §4 and not from the engine, so that a mistake there is none
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ccfailover.model.journal import Record
 from ccfailover.model.plan import OnFailure, Plan, StepSpec
+from ccfailover.runtime import SECOND
 
 ENDED = ("run.succeeded", "run.succeeded_with_exceptions", "run.aborted", "run.rolled_back",
          "run.superseded")
@@ -26,13 +27,15 @@ class _Step:
     snapshot: object = None
     looked: bool = True
     exceptions: bool = False
+    guarded: str = ""
 
 
 @dataclass
 class Grammar:
-    """`problems` of one run's records; `extra` names the steps that it inherited."""
+    """`problems` of one run's records; `people` are those of the policy, by role."""
 
     records: Sequence[Record]
+    people: Mapping[str, Sequence[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     phase: str = "none"
 
@@ -45,9 +48,11 @@ class Grammar:
                       for place, spec in enumerate(branch.steps)}
         self.inherited: dict[str, str] = {}
         self._began: dict[str, int] = {}
+        self._gave_up: set[str] = set()
         self.hand = 0
         self.undone_at: dict[str, int] = {}
         self.skipped = False
+        self._said: list[Record] = []
         for record in self.records[1:]:
             if self.phase == "ended":
                 self._bad(record, "after the end")
@@ -60,7 +65,9 @@ class Grammar:
 
     def _take(self, record: Record) -> None:
         kind = record.kind
-        if kind in ("run.started", "run.resumed"):
+        if kind.startswith(("approval.", "confirmation.")):
+            self._said.append(record)
+        elif kind in ("run.started", "run.resumed"):
             if kind == "run.started" and self.phase != "none":
                 self._bad(record, f"while {self.phase}")
             self._new_hands("forward")
@@ -69,8 +76,12 @@ class Grammar:
         elif kind in ("run.paused", "run.stuck"):
             if self.phase not in ("forward", "back"):
                 self._bad(record, f"while {self.phase}")
+            self._stops(record)
             self.phase = "still"
         elif kind in ("branch.paused", "branch.aborted"):
+            if self.phase != "forward" or record.data["branch"] in self._gave_up:
+                self._bad(record, f"while {self.phase}, or once more")
+            self._gave_up.add(str(record.data["branch"]))
             step = self.steps[str(record.data["at"])]
             asked = str(record.data.get("reason", "")).startswith("asked to stop")
             if step.state != "failed" and not asked:
@@ -81,8 +92,18 @@ class Grammar:
         elif "step" in record.data:
             self._step(record, str(record.data["step"]))
 
+    def _stops(self, record: Record) -> None:
+        """Nothing that these hands began is left without a word on how it ended."""
+        for step in self.steps.values():
+            if step.state in ("started", "undoing", "backing_off") and not self._fresh(step):
+                self._bad(record, f"{step.spec.id} is {step.state}")
+        if record.kind == "run.paused" and not self._gave_up and not any(
+                step.state == "undone" for step in self.steps.values()):
+            self._bad(record, "no branch says why")
+
     def _new_hands(self, phase: str) -> None:
         self.phase = phase
+        self._gave_up = set()
         self.hand += 1
         self.undone_at = {}
         for step in self.steps.values():
@@ -110,6 +131,8 @@ class Grammar:
             take(record, step)
 
     def _step_observed(self, record: Record, step: _Step) -> None:
+        if step.looked:
+            self._bad(record, "it had been looked at")
         step.looked = True
         if step.state != "started":
             self._bad(record, f"it was {step.state}: nothing is in doubt")
@@ -132,6 +155,7 @@ class Grammar:
             step.snapshot = record.data.get("snapshot")
         step.attempts += 1
         step.state = "started"
+        step.guarded = ""
         self._began[step.spec.id] = self.hand
         self._in_turn(record, step)
 
@@ -155,8 +179,9 @@ class Grammar:
 
     def _step_guarded(self, record: Record, step: _Step) -> None:
         wanted = ("undoing", "backing_off") if record.data.get("undo") else ("started",)
-        if step.state not in wanted:
-            self._bad(record, f"it was {step.state}")
+        if step.state not in wanted or step.guarded == step.state:
+            self._bad(record, f"it was {step.state}, or it was said before")
+        step.guarded = step.state
 
     def _step_holding(self, record: Record, step: _Step) -> None:
         if step.state != "started":
@@ -170,10 +195,45 @@ class Grammar:
     def _step_succeeded(self, record: Record, step: _Step) -> None:
         if step.state != "started" or self.phase != "forward":
             self._bad(record, f"it was {step.state}")
+        self._agreed(record, step.spec)
         step.state = "succeeded"
         step.exceptions = bool(record.data.get("exceptions"))
 
+    def _agreed(self, record: Record, spec: StepSpec) -> None:
+        """Whoever asked has confirmed this very plan; others, enough of them, approved it."""
+        hash_ = self.plan.hash
+        if spec.kind == "confirm" and not any(
+                said.kind == "confirmation.given" and said.data["plan"] == hash_
+                for said in self._said):
+            self._bad(record, "nobody has confirmed it")
+        if spec.kind != "approve":
+            return
+        last = {said.actor.partition("@")[0]: said for said in self._said
+                if said.kind == "approval.given"
+                or said.kind == "approval.declined" and said.data["plan"] == hash_}
+        role, rows = str(spec.params["role"]), self.people
+        may = {name for key in ([role] if role else rows) for name in rows.get(key, ())}
+        given = {name for name, said in last.items() if self._counts(said, record.at)}
+        counted = (given & may if rows or role else given) - {
+            self.records[0].actor.partition("@")[0]}
+        if len(counted) < int(spec.params["people"]):
+            self._bad(record, f"approved by {', '.join(sorted(counted)) or 'nobody'}")
+        if any(said.kind == "approval.declined" for said in last.values()):
+            self._bad(record, "although it was declined")
+
+    def _counts(self, said: Record, at: int) -> bool:
+        """An approval is of one plan, under one policy, for some shares, and for a while. It may
+        have run out in the moment between being weighed and being written."""
+        data, plan = said.data, self.plan
+        return (said.kind == "approval.given" and data["plan"] == plan.hash
+                and data["policy"] == plan.policy_sha256
+                and data["shares"] == {name: dict(parts)
+                                       for name, parts in plan.shares_after.items()}
+                and data["valid_until"] > said.at and data["valid_until"] > at - 600 * SECOND)
+
     def _step_failed(self, record: Record, step: _Step) -> None:
+        if step.state == "failed" and not str(record.data["reason"]).startswith("not begun"):
+            self._bad(record, "once more")
         again = (step.state == "succeeded" and self.hand > 1
                  and str(record.data.get("reason", "")).startswith("no longer so"))
         if not again and step.state not in ("started", "pending", "failed", "undone",
@@ -193,11 +253,16 @@ class Grammar:
             self._bad(record, "undone in the order in which it was done")
         self.undone_at[step.branch] = max(group)
         step.state = "undoing"
+        step.guarded = ""
+        self._began[step.spec.id] = self.hand
 
     def _undo_succeeded(self, record: Record, step: _Step) -> None:
         together = str(record.data.get("detail", "")).startswith("undone with")
         if step.state != "undoing" and not (together and step.attempts):
             self._bad(record, f"it was {step.state}")
+        first = str(record.data.get("detail", "")).removeprefix("undone with ")
+        if together and first in self.steps and self.steps[first].state != "undone":
+            self._bad(record, f"before {first}")
         step.state = "undone"
 
     def _undo_failed(self, record: Record, step: _Step) -> None:
@@ -219,6 +284,8 @@ class Grammar:
                                                        or step.exceptions):
                     self._bad(record, f"plainly, though {step.spec.id} is {step.state} or has "
                                       "exceptions")
+        if record.kind == "run.aborted" and "reason" not in record.data and not self._gave_up:
+            self._bad(record, "no branch says why")
         if record.kind == "run.rolled_back" and not self.skipped:
             for step in self.steps.values():
                 if step.attempts and step.state not in ("undone", "skipped"):

@@ -11,31 +11,35 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccfailover.model.health import State
-from ccfailover.model.items import ItemState
+from ccfailover.model.items import WorkItem
 from ccfailover.model.plan import StepSpec
 from ccfailover.model.shares import TREATMENTS, Shares
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.drive import LEASE_SECONDS
 from ccfailover.runbooks.run import Run, RunState, StepStatus
 from ccfailover.runtime import SECOND
-from ccfailover.simulation.clock_sim import Scheduler, Task
+from ccfailover.simulation.clock_sim import Process, Scheduler, Task
 from ccfailover.simulation.engine_sim import Carrier, Office
 from ccfailover.simulation.faults_sim import Sender
 from ccfailover.simulation.grammar_sim import Grammar
+from ccfailover.simulation.items_sim import ItemJudge
+from ccfailover.simulation.lease_sim import HEARS_WITHIN, STOPS_WITHIN, LeaseJudge
+from ccfailover.simulation.levers_sim import LeverJudge, aim_of
+from ccfailover.simulation.success_sim import LOOKS, HoldJudge, SuccessJudge
 from ccfailover.simulation.world_sim import HOME, SimWorld
-from ccfailover.transfer.rows import application
 
 SLACK = 31.0
 """Seconds for which a write may be tried again without asking anew who is down."""
 
-_DOUBTFUL = (ItemState.CLAIMED, ItemState.DELIVERED, ItemState.STRANDED)
-
 
 class Judge:
-    """`world` and `office` are given once they exist."""
+    """Told what it judges by `sees`, once that exists."""
 
     world: SimWorld
     office: Office
+    items: ItemJudge
+    success: SuccessJudge
+    levers: LeverJudge
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
@@ -53,8 +57,24 @@ class Judge:
         self._waits: dict[str, float] = {}
         self._holders: dict[str, Carrier] = {}
         self._late: dict[tuple[int, str], set[tuple[str, bool]]] = {}
-        self.jumped_at = -1.0
+        self._began: dict[tuple[int, str], tuple[float, int]] = {}
+        self._snapshots: dict[tuple[int, str], Any] = {}
+        self._warned: dict[Task | None, bool] = {}
+        self.holding = HoldJudge(self.broken)
         self.limits: Counter[str] = Counter()
+        self.leases = LeaseJudge(scheduler, self.broken, self._now)
+
+    def _now(self) -> int:
+        return self.office.runtime.now()
+
+    def sees(self, world: SimWorld, office: Office) -> None:
+        self.world, self.office = world, office
+        self.items = ItemJudge(world, self.broken)
+        self.items.store = self.leases.store = office.store
+        self.leases.owns = self._process_owns
+        self.success = SuccessJudge(world, office.store, self.items, self.broken)
+        self.success.disturbed = self.disturbed
+        self.levers = LeverJudge(office, self.disturbed, self._landed, self.broken)
 
     def broken(self, promise: str, what: str) -> None:
         self.violations.append(f"{promise}: {what} (at {self.scheduler.seconds:.3f} s)")
@@ -91,6 +111,16 @@ class Judge:
                     self.broken("one late write", f"{carrier} wrote {ref} again after its lease "
                                                   "had been taken")
 
+    def put(self, sender: Sender, items: Sequence[WorkItem]) -> None:
+        if sender.process is not None:
+            self.leases.puts(sender.process)
+        self.items.put(sender, items)
+
+    def deleting(self, ref: str, handle: str) -> None:
+        task = self.scheduler.task
+        if task is not None and isinstance(task.process, Carrier):
+            self.items.deleting(ref, handle)
+
     def read(self, ref: str, told: Shares | bool, truth: Shares | bool) -> None:
         self._reads[(self.scheduler.task, ref)] = (told, truth)
         if told != truth:
@@ -99,13 +129,19 @@ class Judge:
     def _shares(self, sender: Sender, before: Shares, after: Shares, late: bool) -> None:
         if sum(after.values()) != 100:
             self.broken("shares sum to 100", f"{sender.ref} is {after}")
-        if sender.process is None:
+        if not isinstance(sender.process, Carrier):
             return
+        if not late and self._all_off(after, sender.at) and not self._all_off(before, sender.at):
+            self.broken("never all off", f"{sender.ref} {before} → {after}")
         name = sender.ref.removesuffix("_route")
         told = self._reads.get((sender.task, sender.ref), (before, before))[0]
-        foreign = set(after) - self.world.may[name] - set(before) - set(told)
-        if foreign:
+        lenient = sender.undo or (run := sender.process.run) and run.plan.runbook == "overflow"
+        may = sender.process.may_undo if lenient else sender.process.may
+        foreign = set(after) - may[name] - set(before) - set(told)
+        if foreign and not late:  # what a late write leaves there, it may have lowered when sent
             self.broken("hard guard", f"{name} at {', '.join(sorted(foreign))}")
+        if not late:
+            self._not_over_others(sender, told)
         for site in () if late else after:  # what it raises now, it may have lowered when sent
             if site in TREATMENTS or after.of(site) <= max(before.of(site), told.of(site)):
                 continue  # not raised, as far as anybody could see
@@ -115,6 +151,30 @@ class Judge:
                 self.broken("never a dead site", f"{sender.step}{' undone' * sender.undo}: "
                                                  f"{sender.ref} {before} → {after}")
 
+    def _not_over_others(self, sender: Sender, told: Shares) -> None:
+        """Whoever reads that somebody else has moved a lever leaves it as it is."""
+        carrier = sender.process
+        effect = carrier.specs.get(sender.task) if isinstance(carrier, Carrier) else None
+        if not isinstance(effect, engine.Apply) or not isinstance(carrier, Carrier):
+            return
+        if effect.undo:
+            mine = [aim_of(spec) for name in self._family(carrier.run_id)
+                    for spec in self.office.load(name).plan.steps()
+                    if spec.lever == effect.step.lever and "to" in spec.params]
+        elif self._snapshots.get((carrier.number, effect.step.id)) == effect.snapshot and sum(
+                record.kind == "step.started" and record.data["step"] == effect.step.id
+                for record in self.office.store.read(f"run:{carrier.run_id}")) == 1:
+            mine = [Shares(effect.snapshot["shares"])]
+        else:
+            return
+        if told not in mine:
+            self.broken("somebody else's move stands", f"{sender.ref} was read as {told}, and set "
+                                                       f"by {effect.step.id}")
+
+    def _all_off(self, shares: Shares, at: float) -> bool:
+        return all(site not in TREATMENTS and self.world.told_during(site, at - SLACK, at)
+                   == {State.DOWN} for site in shares)
+
     # --- what the processes tell -------------------------------------------------------------
 
     def asked(self, carrier: Carrier, effect: engine.Effect) -> None:
@@ -122,8 +182,14 @@ class Judge:
         self._asked_at[task] = self.scheduler.seconds
         if isinstance(effect, engine.Apply):
             self._before_apply(carrier, effect, task)
+        elif isinstance(effect, engine.Snapshot):
+            self.leases.goes_on(carrier, carrier.run_id, effect.step.id, within=HEARS_WITHIN)
         elif isinstance(effect, engine.Append) and effect.kind == "step.started":
-            self._remember_first(carrier, str(effect.data["step"]), task)
+            name = str(effect.data["step"])
+            self._began[(carrier.number, name)] = (self.scheduler.seconds,
+                                                   self.office.runtime.now())
+            self._snapshots[(carrier.number, name)] = effect.data.get("snapshot")
+            self._remember_first(carrier, name, task)
 
     def _remember_first(self, carrier: Carrier, name: str, task: Task | None) -> None:
         """What a lever was before the first step of a chain of runs touched it, as it was read:
@@ -141,14 +207,18 @@ class Judge:
             self._first_by[key] = carrier
 
     def _before_apply(self, carrier: Carrier, effect: engine.Apply, task: Task | None) -> None:
+        self.leases.acts(carrier, effect.step.id)
+        self.leases.goes_on(carrier, carrier.run_id, effect.step.id, within=STOPS_WITHIN)
+        if self._warned.get(task):
+            self.broken("guards are journaled", f"{effect.step.id} applied after a warning")
         fenced = self._fences.pop(task, None)
         if fenced is None:
             self.broken("fence first", f"{effect.step.id} applied without a look at the fence")
         elif (not self._owns(carrier) and carrier.frozen_at < fenced
-              and self.jumped_at < fenced and self._taken.get(carrier.run_id, -1.0) < fenced):
+              and max(self.leases.jumped_at, self._taken.get(carrier.run_id, -1.0)) < fenced):
             self.broken("one owner", f"{effect.step.id} applied by {carrier} without the lease")
         if self.scheduler.seconds < self._waits.get(carrier.run_id, -1.0) and self._owns(carrier) \
-                and self.jumped_at < self._waits[carrier.run_id] - LEASE_SECONDS:
+                and self.leases.jumped_at < self._waits[carrier.run_id] - LEASE_SECONDS:
             self.broken("one owner", f"{effect.step.id} applied by {carrier} while a call of the "
                                      "former holder may have been under way")
         if not self._owns(carrier):
@@ -162,39 +232,24 @@ class Judge:
         if not said or said[-1] not in wanted:
             self.broken("write ahead", f"{effect.step.id} applied after {said[-1:]}")
 
-    def _ramp(self, carrier: Carrier, effect: engine.Apply) -> None:
-        """A further increment is not given to whoever does not bear the one before, nor in a
-        blocked window: unless what is left behind is dead."""
-        run, spec, world = carrier.run, effect.step, self.world
-        now = self._asked_at[self.scheduler.task]
-        if (effect.undo or run is None or "to" not in spec.params or run.steps[spec.id].attempts
-                or carrier.frozen_at > now - 6 or self.jumped_at > now - 6
-                # The guards were told that the lever was there already: it lied.
-                or self.disturbed.get(spec.lever.partition(":")[2], -1.0) > now - 6):
-            return
-        if (world.told_during(run.plan.subject, now - 6, now) == {State.HEALTHY}
-                and all(world.is_blocked(world.clock(now - back)) for back in (0, 3))):
-            self.broken("guards", f"{spec.id} applied in a blocked window")
-        ill = (State.DEGRADED, State.UNKNOWN)
-        before, to = Shares(effect.snapshot["shares"]), Shares(spec.params["to"])
-        behind = [name for name in before if before.of(name) > to.of(name)
-                  and name not in TREATMENTS]
-        if "-1of" in spec.id or "of" not in spec.id or not spec.params["soak"] or any(
-                world.told_during(name, now - 6, now) != {State.HEALTHY} for name in behind):
-            return
-        for name in to:
-            if to.of(name) > before.of(name) > 0 and name not in TREATMENTS and all(
-                    state in ill for state in world.told_during(name, now - 6, now)):
-                self.broken("ramp", f"{spec.id} gives {name} more, which is unwell")
-
     def answered(self, carrier: Carrier, effect: engine.Effect, answer: Any) -> None:
         task = self.scheduler.task
         if isinstance(effect, engine.CheckFence):
             self._after_fence(carrier, effect, task)
+        elif isinstance(effect, engine.Holds):
+            self.holding.looked(task, effect, answer)
+        elif isinstance(effect, engine.Guard):
+            self._warned[task] = bool(answer.said)
         elif isinstance(effect, engine.Append | engine.End):
+            self._warned[task] = self._warned.get(task, False) and effect.kind != "step.guarded"
             self._journaled(carrier, effect, task)
-        elif isinstance(effect, engine.Apply) and answer.error is None:
-            self._ramp(carrier, effect)
+        elif isinstance(effect, engine.Apply):
+            self.holding.applied(task, effect)
+            if answer.error is not None:
+                return
+            asked = self._asked_at[task]
+            if max(carrier.frozen_at, self.leases.jumped_at) <= asked - LOOKS:
+                self.success.ramp(carrier.run, effect, asked)
 
     def took(self, carrier: Carrier, runs: Sequence[str]) -> None:
         """It has taken runs up, or superseded them, perhaps from somebody at work. The call of
@@ -215,12 +270,18 @@ class Judge:
         if run.phase.is_open and run.phase not in (RunState.PAUSED, RunState.STUCK):
             self.broken("the run says how it stands", f"{run.id} was left {run.phase.value}")
 
+    def fell(self, carrier: Carrier, error: Exception) -> None:
+        self.leases.fell(carrier, error)
+
+    def stop_asked(self, run_id: str) -> None:
+        self.leases.stop_asked(run_id)
+
     def _after_fence(self, carrier: Carrier, effect: engine.CheckFence,
                      task: Task | None) -> None:
         now = self.scheduler.seconds
         self._fences[task] = now
         asked = self._asked_at[task]
-        if carrier.frozen_at < asked and self.jumped_at < asked and not self._owns(carrier):
+        if carrier.frozen_at < asked and self.leases.jumped_at < asked and not self._owns(carrier):
             self.broken("fence", f"{carrier} was let pass without the lease")
 
     def _journaled(self, carrier: Carrier, effect: engine.Append | engine.End,
@@ -228,16 +289,29 @@ class Judge:
         kind, run = effect.kind, carrier.run
         if run is None:
             return
+        if kind == "step.holding":
+            self.holding.said(task, str(effect.data["step"]))
         if kind == "run.rolled_back":
             self._rolled_back(carrier)
+        elif kind == "run.succeeded":
+            taken = self.leases.taken_at(carrier)
+            if carrier.frozen_at < taken:
+                self.levers.looked_again(run, taken)
         name = effect.data.get("step")
         step = run.steps.get(str(name)) or run.inherited.get(str(name))
+        here = (carrier.number, str(name))
+        if step is not None and kind == "step.succeeded" and here in self._began:
+            self.success.succeeded(run.id, step.spec, self._snapshots[here], effect.data, carrier,
+                                   self._began[here])
         if step is None or not step.spec.lever:
             return
         ref = step.spec.lever.partition(":")[2]
+        if kind == "step.failed" and here in self._began:
+            self.success.failed(step.spec, str(effect.data.get("reason")), ref,
+                                self._began[here], self.world.calm_at)
         told, truth = self._reads.get((task, ref), (None, None))
         if kind == "step.succeeded":
-            self._agrees("journal is true", step.spec, self._aim(step.spec), told, truth)
+            self._agrees("journal is true", step.spec, aim_of(step.spec), told, truth)
         elif kind == "undo.succeeded":
             if not str(effect.data.get("detail", "")).startswith("undone with"):
                 self._agrees("undo restores the first snapshot", step.spec,
@@ -251,10 +325,6 @@ class Judge:
         if told != aim or (truth != aim and told == truth):
             self.broken(promise, f"{spec.id}: aim {aim}, read {told}, truth {truth}")
 
-    @staticmethod
-    def _aim(spec: StepSpec) -> Shares | bool:
-        return Shares(spec.params["to"]) if "to" in spec.params else bool(spec.params["open"])
-
     def _rolled_back(self, carrier: Carrier) -> None:
         run = self.office.load(carrier.run_id)
         if any(record.kind == "step.skipped" for name in self._family(run.id)
@@ -266,11 +336,17 @@ class Judge:
                   if step.status is StepStatus.UNDONE}
         left = {ref for name in self._family(run.id)
                 for ref in self._moved.get(name, ())} - undone
+        said = json.dumps([record.data for record in self.office.store.read(f"run:{run.id}")
+                           if record.kind.startswith("undo.")])
+        self.items.rolled_back(run, said)
         late = {ref for ref in left if ref in self.disturbed}
         if left - late:
             self.broken("undo is whole", f"{run.id} rolled back, never undone: {sorted(left)}")
 
     # --- who owns what -----------------------------------------------------------------------
+
+    def _process_owns(self, process: Process) -> bool:
+        return isinstance(process, Carrier) and self._owns(process)
 
     def _owns(self, carrier: Carrier) -> bool:
         return carrier.lease is not None and self.office.store.fence_is_ours(carrier.lease)
@@ -316,48 +392,9 @@ class Judge:
         for problem in store.verify():
             self.broken("journal verifies", problem)
         for run_id in store.run_ids():
-            for problem in Grammar(store.read(f"run:{run_id}")).check():
+            for problem in Grammar(store.read(f"run:{run_id}"),
+                                   self.world.policy.people).check():
                 self.broken("the journal makes sense", problem)
-        self._items()
-        self._levers()
-
-    def _items(self) -> None:
-        here, done = self.world.copies(), self.world.truth.completed
-        rows = list(self.office.store.items())
-        listed = {application(row) for row in rows
-                  if row.possible_duplicate or row.state in _DOUBTFUL}
-        doubles = [item for item, sent in self.world.truth.items.items()
-                   if here[item] + done[item] > sent and item not in listed]
-        kept = self.world.platform.kept_although
-        undeleted = {row.item_id for row in rows if row.message_id in kept}
-        for item in self.world.truth.items:
-            if not here[item] + done[item]:
-                self.broken("no item is lost", item)
-            elif item in undeleted and item in doubles:
-                self.limits["the source said that it had deleted a copy, and had not"] += 1
-            elif item in doubles:
-                self.broken("every duplicate is listed", f"{item}: {here[item]} waiting, "
-                                                         f"{done[item]} done")
-
-    def _levers(self) -> None:
-        """What the journal says last of a lever is so, unless it was disturbed since."""
-        said: dict[str, Any] = {}
-        specs: dict[str, StepSpec] = {}
-        for run_id in self.office.store.run_ids():
-            run = self.office.load(run_id)
-            for name, step in (*run.steps.items(), *run.inherited.items()):
-                specs[f"run:{run_id} {name}"] = step.spec
-        for (text,) in self.office.store._db.query(
-                "SELECT text FROM journal WHERE stream LIKE 'run:%' ORDER BY rowid"):
-            record = json.loads(text)
-            spec = specs.get(f"{record['stream']} {record['data'].get('step')}")
-            if spec is not None and spec.lever:
-                said[spec.lever.partition(":")[2]] = (
-                    self._aim(spec) if record["kind"] == "step.succeeded" else None)
-        for ref, value in said.items():
-            route = isinstance(value, Shares)
-            truth = self.world.platform.shares(ref) if route else (
-                self.world.platform.is_open(ref) if isinstance(value, bool) else None)
-            if value is not None and truth != value and (
-                    self.disturbed.get(ref, -1.0) < self._landed.get(ref, -1.0)):
-                self.broken("journal is true", f"{ref} is {truth}, the journal says {value}")
+        self.items.verdict()
+        self.limits.update(self.items.limits)
+        self.levers.verdict()

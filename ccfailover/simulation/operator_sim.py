@@ -12,13 +12,14 @@ from functools import cache
 from ccfailover.errors import StoreError, UsageError
 from ccfailover.model.health import State
 from ccfailover.model.plan import Mode, Plan
-from ccfailover.runbooks import recipe
-from ccfailover.runbooks.plan import Circumstances, Request, make_plan
-from ccfailover.runbooks.run import Run
+from ccfailover.runbooks import consent, recipe
+from ccfailover.runbooks.plan import Circumstances, Request
+from ccfailover.runbooks.run import Run, StepStatus
 from ccfailover.runbooks.step import Step
 from ccfailover.runbooks.takeover import pre_empting
+from ccfailover.runtime import SECOND
 from ccfailover.simulation.clock_sim import Chance, Flow
-from ccfailover.simulation.engine_sim import Carrier, Office, StepKinds
+from ccfailover.simulation.engine_sim import Office, StepKinds
 from ccfailover.simulation.faults_sim import FaultPlan, Strike
 from ccfailover.simulation.world_sim import HOME
 
@@ -46,7 +47,9 @@ class Operator:
         self.office, self.faults, self.chance = office, faults, chance
         self.actions = self.calm_actions = 0
         self.gave_up = ""
+        self.finished = False
         self.satisfied: Callable[[], str] = lambda: ""
+        office.confirms = lambda: faults.calm or faults.faultless or chance.often(0.9)
         self._tries: dict[str, int] = {}
 
     def life(self) -> Flow:
@@ -63,9 +66,11 @@ class Operator:
             busy = [run for run in runs if run.id in alive]
             if self.faults.calm:
                 if not runs and not self.satisfied():
+                    self.finished = True
                     return
                 if self.calm_actions >= MOST_ACTIONS:
                     left = self.satisfied() or f"{runs[0].id} is {runs[0].phase.value}"
+                    self.finished = True
                     self.gave_up = f"{self.calm_actions} actions were not enough: {left}"
                     return
                 self.calm_actions += 1
@@ -90,15 +95,67 @@ class Operator:
             return False
         fallen = world.told(HOME) is State.DOWN
         return self.chance.often(0.7 if fallen else 0.3 if len(runs) < 2 else 0.0)
+    def approvers(self) -> Flow:
+        """Other people at other terminals. Once it is calm whoever is asked says yes; before that
+        they may be slow, may not be entitled, or may say no; and `ann` tries it herself."""
+        while not self.finished:
+            yield self.chance.between(1, 15)
+            for run in self.office.open_runs():
+                asked = [step for step in run.steps.values() if step.spec.kind == "approve"
+                         and step.status is StepStatus.STARTED]
+                if not asked:
+                    continue
+                if self.faults.calm:
+                    self._approve(run, "bea")
+                    self._approve(run, "cleo")
+                    continue
+                self._perhaps(run)
+
+    def _perhaps(self, run: Run) -> None:
+        name = self.chance.choice(["bea", "cleo"])
+        match self.chance.weighted((("yes", 8.0), ("ann", 3.0), ("dan", 2.0), ("no", 0.6),
+                                    ("plan", 1.5), ("policy", 1.5), ("shares", 1.5),
+                                    ("expired", 1.5))):
+            case "yes":
+                self._approve(run, name)
+            case "no":
+                self._say(run, name, consent.DECLINED, {"plan": run.plan.hash})
+            case "plan":
+                self._approve(run, name, plan="another plan's")
+            case "policy":
+                self._approve(run, name, policy="another policy's")
+            case "shares":
+                self._approve(run, name, shares={"loan_calls": {"nowhere": 100}})
+            case "expired":
+                self._approve(run, name, valid_until=self.office.store.now())
+            case stranger:
+                self._approve(run, stranger)
+
+    def _approve(self, run: Run, name: str, **other: object) -> None:
+        """As `operations.approvals` does, or with something `other` than it would write."""
+        world, now = self.office.world, self.office.store.now()
+        data = consent.given_for(
+            run.plan, policy_sha256=world.policy.sha256, role="",
+            states={site: world.told(site).value for site in consent.receivers(run.plan)},
+            valid_until=now + int(consent.VALID_SECONDS * SECOND))
+        self._say(run, name, consent.GIVEN, {**data, **other})
+
+    def _say(self, run: Run, name: str, kind: str, data: dict[str, object]) -> None:
+        self.office.note(f"{name}: {kind} for {run.id}")
+        try:
+            self.office.store.append(f"run:{run.id}", kind, data, actor=f"{name}@elsewhere[1]")
+        except (StoreError, UsageError) as error:
+            self.office.note(f"{name} is told: {error}")
 
     def _at_random(self, run: Run, busy: list[Run]) -> None:
         if run in busy:
-            verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 1.0),
-                                         ("supersede", 2.0), ("steal", 1.5)))
+            verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 2.0),
+                                         ("supersede", 2.0), ("another", 0.7), ("steal", 1.5)))
         else:
             verb = self.chance.weighted((("look", 2.0), ("resume", 6.0),
                                          ("rollback", 8.0 if run.plan.supersedes else 2.0),
-                                         ("supersede", 2.5), ("skip", 1.0), ("abort", 0.5)))
+                                         ("supersede", 2.5), ("skip", 1.0), ("abort", 0.5),
+                                         ("another", 0.7)))
         self._act(verb, run)
 
     def _with_purpose(self, runs: list[Run]) -> None:
@@ -119,13 +176,16 @@ class Operator:
     def _act(self, verb: str, run: Run) -> None:
         if verb == "look":
             return
+        if verb == "another":
+            self._launch_start(None)
+            return
         if verb == "supersede":
             self._launch_start(run.id)
             return
         if verb == "stop":
             self.faults.tell(Strike.STOP, "run")
         self.actions += 1
-        carrier = Carrier(self.office, verb)
+        carrier = self.office.carrier(verb)
         self.office.note(f"OPERATOR {verb} {run.id} ({run.phase.value}) → {carrier}")
         carrier.launch(getattr(carrier, verb)(run))
 
@@ -134,7 +194,7 @@ class Operator:
         if plan is None or any(found.level in ("hard", "soft") for found in plan.findings):
             return
         self.actions += 1
-        carrier = Carrier(self.office, plan.runbook)
+        carrier = self.office.carrier(plan.runbook)
         self.office.note(f"OPERATOR starts {plan.runbook} {plan.hash} → {carrier}"
                          + (f" superseding {supersedes}" if supersedes else ""))
         carrier.launch(carrier.start(plan, lambda: self.plan(supersedes)))
@@ -159,8 +219,8 @@ class Operator:
         found = (recipe.load(runbook, world.policy.runbooks)
                  if runbook in world.policy.runbooks else _builtin(runbook))
         try:
-            plan = make_plan(world.policy, request, found, _Kinds(self.office.kinds),
-                             Circumstances(
+            plan = self.office.flows.planner(world.policy, request, found,
+                             _Kinds(self.office.kinds), Circumstances(
                                  world=world.picture(self.office.runtime.now()),
                                  capabilities=self.office.levers.capabilities,
                                  is_open=lambda site, at: True, is_blocked=world.is_blocked))

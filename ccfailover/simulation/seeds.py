@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from ccfailover.simulation.clock_sim import Chance, Livelock, Scheduler, VirtualRuntime
@@ -35,8 +36,12 @@ class Story:
 
 
 def simulate(seed: int, kinds: StepKinds, *, flows: Flows | None = None, trace: bool = False,
-             faultless: bool = False) -> Story:
-    """Plays one seed to its end. The same seed gives the same story, always."""
+             faultless: bool = False,
+             alarmed: Callable[[Office], Set[str]] | None = None) -> Story:
+    """Plays one seed to its end. The same seed gives the same story, always.
+
+    `alarmed` says which queues' levers `check` would report to read other than the journal says.
+    """
     story = Story(seed)
     chance = Chance(seed)
     scheduler = Scheduler(Chance(chance.bits()))
@@ -47,23 +52,25 @@ def simulate(seed: int, kinds: StepKinds, *, flows: Flows | None = None, trace: 
         if trace:
             story.trace.append(f"{scheduler.seconds:10.3f}  {text}")
 
-    faults = FaultPlan(scheduler, Chance(chance.bits()), 0.0)
+    faults = FaultPlan(scheduler, Chance(chance.bits()), 0.0, seed)
     platform = FaultyPlatform(runtime, scheduler, faults, judge, cas=chance.often(0.5))
     world = SimWorld(scheduler, platform, Chance(chance.bits()))
     platform.reachable = world.reachable
     faults.calm_at, faults.note = world.calm_at, note
     if faultless:
         faults.none()
-    store = faulty_store(runtime, faults)
-    judge.world = world
+    flows = flows or Flows()
+    store = faulty_store(runtime, faults, flows.store)
     office = Office(scheduler, runtime, store, world, SimLevers(platform, world, runtime), kinds,
-                    flows or Flows(), judge, note)
-    judge.office = office
+                    flows, judge, note)
+    judge.sees(world, office)
+    faults.watch = judge.leases.writing
     operator = Operator(office, faults, Chance(chance.bits()))
     if not faultless:
         Disturbances(office, faults, judge, Chance(chance.bits())).schedule()
     operator.satisfied = judge.unserved
     scheduler.spawn("operator", operator.life())
+    scheduler.spawn("approvers", operator.approvers())
     try:
         if not scheduler.run(HORIZON):
             judge.broken("liveness", f"not ended after {HORIZON:g} s")
@@ -72,6 +79,8 @@ def simulate(seed: int, kinds: StepKinds, *, flows: Flows | None = None, trace: 
     if operator.gave_up:
         judge.broken("liveness", operator.gave_up)
     judge.verdict()
+    if alarmed is not None:
+        judge.levers.noticed(alarmed(office))
     for task, bug in scheduler.crashes:
         judge.broken("no bug", f"{task.name}: {type(bug).__name__}: {bug}")
     story.violations = judge.violations

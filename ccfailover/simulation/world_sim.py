@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from ccfailover.model.health import Assessment, Outcome, QueueView, Reading, State, World
 from ccfailover.model.plan import Json
-from ccfailover.model.policy import (
-    GuardLimits,
-    LeverSpec,
-    NotifySpec,
-    Policy,
-    ProbeSpec,
-    ProviderSpec,
-    Queue,
-    Site,
-)
-from ccfailover.model.shares import TREATMENTS, Shares
+from ccfailover.model.policy import ProbeSpec
+from ccfailover.model.shares import TREATMENTS
 from ccfailover.runtime import SECOND
+from ccfailover.simulation import policy_sim
 from ccfailover.simulation.clock_sim import START, Chance, Flow, Scheduler
 from ccfailover.simulation.faults_sim import FaultyPlatform
+from ccfailover.simulation.platform import Message
+from ccfailover.simulation.policy_sim import HOME, SWITCH
 
-HOME: Final = "hq"
-SWITCH: Final = "switch"
-ITEM: Final = {"id": "uli", "state": "state"}
+__all__ = ["HOME", "SWITCH", "Change", "SimWorld", "Truth", "instant", "item_of"]
 CALLS_PER_SECOND: Final = 2.0
 
 
@@ -55,6 +46,8 @@ class Truth:
     items: dict[str, int] = field(default_factory=dict)
     completed: Counter[str] = field(default_factory=Counter)
     worked_at: dict[str, set[str]] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    locked: set[str] = field(default_factory=set)
 
 
 class SimWorld:
@@ -69,7 +62,7 @@ class SimWorld:
         self.truth = Truth()
         self._unspent = 0.0
         self.kind, later = chance.weighted((
-            (("full_failover", False), 7.0), (("switchover", False), 2.0),
+            (("full_failover", False), 5.5), (("switchover", False), 4.0),
             (("overflow", False), 1.0), (("full_failover", True), 2.0)))
         self.calm_at = chance.between(60, 400)
         self.falls_at = chance.between(0.5, chance.choice([8.0, 20.0])) if later else -30.0
@@ -78,15 +71,13 @@ class SimWorld:
         self.blocked = self._window(chance)
         self.source_dies = self.kind == "full_failover" and chance.often(0.3)
         self.fifo = chance.often(0.6)
-        self.policy = self._policy(chance, backups)
+        self.policy = policy_sim.make(chance, self.changes, fifo=self.fifo,
+                                      slow=self.falls_at > 0)
         self.levers = {queue.name: lever for queue in self.policy.queues.values()
                        for lever in [queue.route or queue.intake] if lever}
-        self.may: dict[str, frozenset[str]] = {
-            queue.name: frozenset({HOME, *TREATMENTS, *(
-                name for name in queue.backups
-                if self.policy.sites[name].in_house or queue.outsource == "allowed"
-                or queue.outsource == "overflow_only" and self.kind != "switchover")})
-            for queue in self.policy.queues.values()}
+        self._allow()
+        if chance.often(0.2):
+            scheduler.after(chance.between(1, self.calm_at - 20), self._tighten)
         self._furnish(chance)
         scheduler.passing = self._traffic
 
@@ -100,7 +91,7 @@ class SimWorld:
             fall = self.falls_at
             told = fall + 8 if fall > 0 else fall
             changes[HOME] += [Change(fall, False, State.HEALTHY), Change(told, False, State.DOWN)]
-            if chance.often(0.3):
+            if chance.often(0.4):
                 back = chance.between(max(30.0, told + 5), self.calm_at - 10)
                 changes[HOME] += [Change(back, True, State.DOWN),
                                   Change(back + 8, True, State.HEALTHY)]
@@ -158,8 +149,8 @@ class SimWorld:
         return {self._at(site, since).told, *(change.told for change in self.changes[site]
                                               if since < change.at <= until)}
 
-    def up(self, site: str) -> bool:
-        return self._at(site, self.scheduler.seconds).up
+    def up(self, site: str, seconds: float | None = None) -> bool:
+        return self._at(site, self.scheduler.seconds if seconds is None else seconds).up
 
     def reachable(self, ref: str) -> bool:
         """Whether the platform behind a lever answers: home's queue may die with its site."""
@@ -167,63 +158,29 @@ class SimWorld:
 
     # --- the policy --------------------------------------------------------------------------
 
-    def _policy(self, chance: Chance, backups: list[str]) -> Policy:
-        sites = {HOME: self._site(HOME, in_house=True)} | {
-            name: self._site(name, in_house=name == "branch") for name in backups}
-        queues = {}
-        for name, channel in (("loan_calls", "voice"), ("chats", "chat"),
-                              ("applications", "application")):
-            if name == "chats" and chance.often(0.5):
-                continue
-            queues[name] = self._queue(chance, name, channel, backups)
-        return Policy(
-            name="simulated", environment="simulation", path="simulated.yaml", sha256="0" * 64,
-            currency="USD", timezone="UTC", store=None, sites=sites, dependencies={},
-            providers={SWITCH: ProviderSpec(SWITCH, "simulated", {})},
-            queues=queues, triggers={}, guards=GuardLimits(),
-            notify=(NotifySpec("ops", "env:OPS", ()),) if chance.often(0.3) else (),
-            runbooks=self._runbooks(chance),
-        )
+    def _tighten(self) -> None:
+        """Somebody edits the policy while runs are under way: a queue may not leave any more."""
+        self.policy = policy_sim.tightened(self.policy, self.scheduler.chance)
+        self._allow()
 
-    def _runbooks(self, chance: Chance) -> Mapping[str, Mapping[str, object]]:
-        if chance.often(0.7):
-            return {}
-        failing = chance.choice(["undo", "abort", "continue"])
-        return {"full_failover": {"before": ["confirm"], "branch": [
-            "redirect_intake", {"shift_route": {"on_failure": failing}},
-            "transfer", "verify"], "after": [{"notify": {"event": "finished"}}]}}
+    def _allow(self) -> None:
+        self.may = policy_sim.may(self.policy, self.kind)
+        # What an undo brings back may have been an overflow's doing, which more may take.
+        self.may_undo = policy_sim.may(self.policy, "overflow")
 
-    def _site(self, name: str, *, in_house: bool) -> Site:
-        return Site(name=name, in_house=in_house, timezone="UTC", hours=None, holidays=None,
-                    location=None, country=None, depends_on=(), probes=(), staff={})
-
-    def _queue(self, chance: Chance, name: str, channel: str, backups: list[str]) -> Queue:
-        lever = LeverSpec(SWITCH, f"{name}_route")
-        app = channel == "application"
-        sites = [HOME, *backups]
-        suffix = ".fifo" if self.fifo else ""
-        backlogs = {site: LeverSpec(SWITCH, f"jobs_{site}" + (suffix if site != HOME else ""), {
-            "item": ITEM, "max_item_bytes": 2000, "claim_seconds": 20}) for site in sites}
-        counted = not app and chance.often(0.6)
-        return Queue(
-            name=name, channel=channel, home=HOME, backups=tuple(
-                backups if chance.often(0.7) else backups[::-1]),
-            outsource=chance.weighted((("allowed", 6.0), ("never", 1.0), ("overflow_only", 2.0))),
-            in_disaster="allow", priority=1 + chance.below(3),
-            home_down="hold" if app else chance.choice(["message", "callback"]),
-            normal=Shares({HOME: 100}),
-            route=None if app else lever, intake=lever if app else None,
-            backlogs=backlogs if app else {},
-            consumers={HOME: LeverSpec(SWITCH, "gate_hq")} if app else {},
-            eligible='item.state == "TX"' if app and chance.often(0.4) else None,
-            item=ITEM if app else {}, increments=chance.choice([(100,), (50, 100), (25, 50, 100)]),
-            soak=chance.choice([0.0, 3.0, 6.0] if self.falls_at < 0 else [3.0, 10.0, 25.0]),
-            hold=chance.choice([5.0, 40.0]),
-            max_item_bytes=2000,
-            probes=tuple(ProbeSpec(f"queue.{name}.{n}.http", "http", 10.0, 2.0, 3, 2, "here",
-                                   {"site": site}) for n, site in enumerate(sites))
-            if counted else (),
-        )
+    def item_stays(self, item: str, site: str) -> str:
+        """Why the lender's rules keep an item from `site`; "" when it may go. Not by our code."""
+        truth, queue = self.truth, self.policy.queues["applications"]
+        if item in truth.locked:
+            return "somebody has it in hand"
+        if site == HOME:
+            return ""
+        state, held = truth.states[item], self.policy.sites[site]
+        if queue.eligible and state != "TX":
+            return f"it is from {state}"
+        if queue.licence_field and not held.in_house and state not in (held.licences or {}):
+            return f"{site} has no licence for {state}"
+        return ""
 
     # --- the furniture -----------------------------------------------------------------------
 
@@ -235,8 +192,10 @@ class SimWorld:
                     platform.add_route(lever.ref, queue.normal)
             for backlog in queue.backlogs.values():
                 platform.add_queue(backlog.ref)
-        platform.add_gate("gate_hq", is_open=True)
-        for number in range(chance.below(14)):
+        platform.add_gate("gate_hq", is_open=chance.often(0.8))
+        for number in range(chance.choice([0, 2, 4, 6, 9, 14])):
+            if chance.often(0.07):
+                self.truth.locked.add(f"A{number:03}")
             self.arrive(f"A{number:03}", HOME, chance.choice(["TX", "TX", "TX", "AK"]))
         if chance.often(0.15):
             platform.send("jobs_hq", b"{not json")
@@ -251,7 +210,9 @@ class SimWorld:
     def arrive(self, item: str, site: str, state: str) -> None:
         queue = self.policy.queues["applications"]
         self.truth.items[item] = self.truth.items.get(item, 0) + 1
-        body = json.dumps({"uli": item, "state": state}).encode()
+        body = json.dumps({"uli": item, "state": state, "locked": item in self.truth.locked}
+                          ).encode()
+        self.truth.states[item] = state
         ref = queue.backlogs[site].ref
         self.platform.send(ref, body)
         self.platform.queue(ref).messages[-1].item_id = item
@@ -329,6 +290,13 @@ class SimWorld:
                 dict.fromkeys(queue.backlogs), {}, now,
                 shares if queue.intake else None)
         return World(now, sites, {}, queues)
+
+    def messages(self, site: str) -> list[Message]:
+        """What is at a site, in somebody's hands or not."""
+        return self.platform.messages(self.policy.queues["applications"].backlogs[site].ref)
+
+    def clock_now(self) -> int:
+        return self.clock(self.scheduler.seconds)
 
     def copies(self) -> Counter[str]:
         """Every application's copies in every queue, those set aside included."""

@@ -22,14 +22,6 @@ class Eligibility(Protocol):
         ...
 
 
-class Everything:
-    """Every item may go: the way home, where no licence of an outsourcer is needed."""
-
-    def judge(self, item: WorkItem) -> str | None:
-        del item
-        return None
-
-
 class CelEligibility:
     """The policy's word on one queue and one target site.
 

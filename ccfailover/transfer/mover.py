@@ -24,6 +24,7 @@ from ccfailover.transfer.eligibility import Eligibility
 from ccfailover.transfer.pace import Pace
 from ccfailover.transfer.rows import (
     AT_TARGET,
+    NOT_DELETED,
     Ledger,
     Move,
     application,
@@ -358,7 +359,7 @@ class Mover:
                     own, *self._book.earlier.returned(application(row), self._move, now)]
             elif row.state is not ItemState.STRANDED:
                 rows.append(moved_on(row, ItemState.STRANDED, now, reason_of(row)
-                                     or f"its copy at {row.source} could not be deleted"))
+                                     or f"{NOT_DELETED} {row.source}"))
         self._book.record(rows)
         if not self._claims.dead and not proven:
             count = self._claims.unseen()

@@ -20,6 +20,7 @@ from ccfailover.model.journal import Lease
 COPY = "#copy:"
 NAMELESS = "#message:"
 LONGEST_ID = 200
+NOT_DELETED = "its copy could not be deleted at"
 
 AT_TARGET = frozenset({ItemState.DELIVERED, ItemState.SETTLED, ItemState.STRANDED})
 """The target has the item (or had it, until it was done or returned)."""
@@ -107,7 +108,9 @@ def vanished(row: LedgerRow, state: ItemState, at: int, what: str, *, worked: bo
     Ours may have worked unheard. Where the source's own consumers may have been at work
     (`worked`), they may have had it instead, and then two sites work one application.
     """
-    said = f"{what}: it may have been worked there" if worked else reason_of(row) or what
+    known = reason_of(row)
+    kept = "" if known.startswith(NOT_DELETED) else known  # what is gone was not kept
+    said = f"{what}: it may have been worked there" if worked else kept or what
     return replace(moved_on(row, state, at, said),
                    possible_duplicate=row.possible_duplicate or worked)
 

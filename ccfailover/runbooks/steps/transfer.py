@@ -267,12 +267,10 @@ class Transfer(Step):
             return True
 
     def _eligibility(self) -> Eligibility:
-        """What comes home needs no leave; what goes out needs the lender's."""
-        from ccfailover.transfer.eligibility import CelEligibility, Everything
+        """What goes out needs the lender's leave; nothing goes that somebody has in hand."""
+        from ccfailover.transfer.eligibility import CelEligibility
 
         target = str(self.spec.params["target"])
-        if target == self._queue.home:
-            return Everything()
         return CelEligibility(self._queue, self._site(target), self.ctx.runtime)
 
     def _limit(self, snapshot: Json) -> int | None:

@@ -205,3 +205,22 @@ def test_a_run_that_has_not_touched_a_queue_changes_nothing(room: Room) -> None:
 
 def _expected(room: Room, run: Run, state: RunState) -> drift.Expected:
     return drift.expectations(room.desk, [(run, state)])["loan_calls"]
+
+
+def test_what_a_superseded_run_moved_is_no_drift(room: Room) -> None:
+    """A run that leaves a lever where its predecessor had put it has taken that move over: the
+    lever is where the journal says, and a hand that moves it afterwards is noticed."""
+    first = overflow(room, Stop("step.succeeded", "shift_route"))
+    assert first.state is RunState.PAUSED
+    there = dict(room.shares()["loan_calls"])
+    ready = prepare.prepare(room.desk, Request("overflow", "applications", "peak", percent=10,
+                                               supersedes=first.run.id))
+    second = runs.start(room.desk, ready, confirmed="test")
+    assert second.state in (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_EXCEPTIONS)
+    assert "loan_calls" not in second.run.plan.shares_after
+    look(room)
+    assert seen(room) == []
+    move(room, {"hq": 100})
+    assert there != {"hq": 100}
+    look(room)
+    assert seen(room) == [("drift.seen", "loan_calls")]

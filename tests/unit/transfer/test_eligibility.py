@@ -10,7 +10,7 @@ import pytest
 from ccfailover.model.items import WorkItem
 from ccfailover.model.policy import Queue, Site
 from ccfailover.policy.conditions import ConditionError
-from ccfailover.transfer.eligibility import CelEligibility, Everything
+from ccfailover.transfer.eligibility import CelEligibility
 from tests.unit.transfer.world import VirtualRuntime, queue, site
 
 TODAY = date(2026, 9, 21)
@@ -113,7 +113,6 @@ def test_the_way_home_needs_no_licence() -> None:
     of = queue(eligible="item.state in target.licences", licence_field="state",
                data_class="pii", criteria_version="2026-10", outsource="never", item=MAP)
     assert judge(of, site("hq"), item(state="NY")) is None
-    assert Everything().judge(item()) is None
 
 
 def test_reasons_name_no_value() -> None:

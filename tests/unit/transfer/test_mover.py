@@ -302,6 +302,22 @@ def test_a_source_that_comes_back_is_cleared_on_resume(make_world: Make) -> None
     assert sorted(world.acme.puts) == [f"a{number}" for number in range(5)]
 
 
+def test_a_stranded_copy_that_is_gone_leaves_no_stale_reason(make_world: Make) -> None:
+    """Found without its copy on the second try, an item is settled because none came back, and
+    not "because" its copy could not be deleted."""
+    world = make_world()
+    world.hq.add("a1")
+    world.hq.dead_settle = True
+    world.move()
+    assert reason_of(world.row("a1")) == "its copy could not be deleted at hq"
+    world.hq.dead = world.hq.dead_settle = False
+    world.hq.messages.clear()  # our delete had worked, unheard
+    world.runtime.sleep(300)
+    world.move(worked=lambda: False)
+    row = world.row("a1")
+    assert (row.state, reason_of(row)) == (ItemState.SETTLED, "no copy came back at hq")
+
+
 def test_near_the_last_claim(make_world: Make) -> None:
     """An item whose claims are used up stays, with the reason; one look a claim is refused."""
     world = make_world()

@@ -1,0 +1,68 @@
+"""All planted bugs, how one is looked for, and which seeds have caught it before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ccfailover.simulation.seeds import simulate
+from tests.simulation.mutants import effects, guards, planted
+from tests.simulation.mutants.parts import Mutant
+
+HINTS = Path(__file__).with_name("caught.json")
+"""Mutant → a seed that caught it: tried first, and searched anew when it catches no more."""
+
+WITHIN = 2000
+"""Seeds within which a mutant must be caught to count as caught."""
+
+
+SURVIVORS: dict[str, str] = {
+}
+"""Not caught within these seeds, though they would break something: why not."""
+
+
+@cache
+def mutants() -> dict[str, Mutant]:
+    found = [*effects.mutants(), *guards.mutants(), *planted.mutants()]
+    named = {mutant.name: mutant for mutant in found}
+    if len(named) != len(found):
+        raise ValueError("two mutants have one name")
+    return named
+
+
+@cache
+def hints() -> dict[str, int]:
+    return dict(json.loads(HINTS.read_text())) if HINTS.exists() else {}
+
+
+@dataclass(frozen=True)
+class Caught:
+    """`seed` None: not within the seeds tried. `tried` counts them; `promise` is what it broke."""
+
+    seed: int | None
+    promise: str
+    tried: int
+
+
+def look(mutant: Mutant, seeds: Iterator[int] | range) -> Caught:
+    """Plays seeds until a promise is broken."""
+    tried = 0
+    for seed in seeds:
+        tried += 1
+        story = simulate(seed, mutant.kinds, flows=mutant.flows)
+        if story.violations:
+            return Caught(seed, story.violations[0].partition(" (at ")[0], tried)
+    return Caught(None, "", tried)
+
+
+def remembered(mutant: Mutant, within: int) -> Caught:
+    """The seed that has caught it before, then the others."""
+    hint = hints().get(mutant.name)
+    if hint is not None:
+        found = look(mutant, range(hint, hint + 1))
+        if found.seed is not None:
+            return found
+    return look(mutant, range(within))
