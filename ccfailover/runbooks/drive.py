@@ -237,7 +237,10 @@ class Driver:
         self._not_lost()
         # A step that takes longer than a short lease asks again before each of its writes.
         needs = min(needs, self._ttl * LONGEST_STEP)
-        self._renewing(lambda: self._hands.store.check_fence(self._lease, needs))
+        before = self._hands.runtime.monotonic()
+        # It need not have been renewed: what is left of it is what counts.
+        left = self._hands.store.check_fence(self._lease, needs)
+        self._until = max(self._until, before + left)
 
     def _not_lost(self) -> None:
         """Raises Fenced once the heartbeat has been told so: nobody waits on for nothing."""

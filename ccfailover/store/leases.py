@@ -128,15 +128,16 @@ class Leases:
                                     not_done="the lease was not renewed")
             return replace(lease, expires_at=expires)
 
-    def check_fence(self, lease: Lease, needs: float) -> None:
-        """Raise Fenced unless the lease is ours and lasts at least `needs` seconds more.
+    def check_fence(self, lease: Lease, needs: float) -> float:
+        """For how many seconds more the lease is ours. Raises Fenced unless for at least `needs`.
 
         Only one that has lost a third of its time is renewed: every write of a run renews it, so
         that a step which has just been begun needs no write more to go on.
         """
         left, ttl = self._left(lease)
         if left < max(int(needs * SECOND), ttl - ttl // 3):
-            self._lengthen(lease, needs)
+            left = self._lengthen(lease, needs)
+        return left / SECOND
 
     def _left(self, lease: Lease) -> tuple[int, int]:
         """How long the lease lasts, and how long it is when it is new, µs; -1 when not ours."""
@@ -147,7 +148,7 @@ class Leases:
         return (int(rows[0][0]), int(rows[0][1])) if rows else (-1, 0)
 
     @one_write
-    def _lengthen(self, lease: Lease, needs: float) -> None:
+    def _lengthen(self, lease: Lease, needs: float) -> int:
         with self._db.transaction(f"check the lease of run {lease.run}", on=_own(lease)) as tx:
             expires = require_fence(tx, lease, not_done="the next step was not begun")
             if expires - tx.now < int(needs * SECOND):
@@ -157,6 +158,7 @@ class Leases:
                     where=f"run {lease.run}", not_done="the step was not begun",
                     hint="give the run a longer lease than any step's time-out",
                 )
+            return expires - tx.now
 
     def fence_is_ours(self, lease: Lease) -> bool:
         """Whether this lease is still in force; renews nothing."""

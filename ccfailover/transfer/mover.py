@@ -8,8 +8,8 @@ the item; `delivered`, that it has it, and that the source may have a copy too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.items import ItemState, LedgerRow, WorkItem
@@ -22,6 +22,7 @@ from ccfailover.transfer.claims import Claims, claims_of_one_item
 from ccfailover.transfer.delivery import LAPSED, REFUSED, Delivery, Outcome, Parcel
 from ccfailover.transfer.eligibility import Eligibility
 from ccfailover.transfer.pace import Pace
+from ccfailover.transfer.result import MoveResult as MoveResult
 from ccfailover.transfer.rows import (
     AT_TARGET,
     NOT_DELETED,
@@ -43,36 +44,6 @@ REFUSED_BATCHES = 2
 
 REFUSED_ITEMS = 20
 """Items in a row that the target refuses for good: then the fault is not with the items."""
-
-
-@dataclass(frozen=True)
-class MoveResult:
-    """Counts over the whole step, all attempts together, from the ledger.
-
-    `moved`: items that the target got. `left`: copies that stay at the source, by reason;
-    `quarantined`: malformed, oversized or contradictory ones, also there. `remaining_claimed`:
-    in doubt: claimed once and not seen again. `stranded`: delivered, their copies at the source
-    not deleted. `unreachable`: what the source counted and did not show (None: it never said).
-    `finished` False: call `run` again; the claims of items that stay are kept until then.
-    `complete`: the source is proven to hold nothing else that may go (or the limit is reached).
-    `refused`: those of `left` that should have gone, and that the target did not take (or whose
-    claim ended first). `target_refuses`: it took so little that the move was given up.
-    """
-
-    moved: int
-    left: Mapping[str, int]
-    quarantined: int
-    possible_duplicates: int
-    duplicates_collapsed: int
-    remaining_claimed: int
-    stranded: int
-    unreachable: int | None
-    finished: bool
-    complete: bool
-    source_dead: bool
-    detail: str
-    refused: int = 0
-    target_refuses: bool = False
 
 
 class Mover:

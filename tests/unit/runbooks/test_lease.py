@@ -112,15 +112,17 @@ class Setting(Step):
     summary = ""
     PARAMS = {}  # noqa: RUF012
 
-    def __init__(self, spec: Any, ctx: Any, before: Callable[[], None]) -> None:
+    def __init__(self, spec: Any, ctx: Any, before: Callable[[], None],
+                 looking: Callable[[], None]) -> None:
         super().__init__(spec, ctx)
-        self._before = before
+        self._before, self._looking = before, looking
 
     @classmethod
     def bind(cls, binding: Any) -> list[Any]:
         return []
 
     def holds(self, snapshot: object) -> Observed:
+        self._looking()
         return Observed(Truth.NO, "not so")
 
     def apply(self, snapshot: object) -> bool:
@@ -149,10 +151,11 @@ class Host:
         what = plan(before=[spec("a", deadline=deadline)])
         self.run, lease = self.store.create_run(what, actor=actor, ttl=LEASE)
         self.before: Callable[[], None] = lambda: None
+        self.looking: Callable[[], None] = lambda: None
         hands = Hands(
             policy=cast(Any, SimpleNamespace(lease=LEASE)), store=cast(Any, self.store),
             runtime=self.clock, levers=cast(Any, retrying), permit=permit,
-            make_step=lambda spec, ctx: Setting(spec, ctx, self.act),
+            make_step=lambda spec, ctx: Setting(spec, ctx, self.act, lambda: self.looking()),
             site_state=lambda name: "healthy", observe=cast(Any, None),
             guard=lambda run, moves: ())
         self.driver = Driver(fold(self.store.read(f"run:{self.run}")), lease, hands, actor=actor)
@@ -177,6 +180,22 @@ def test_no_attempt_outlasts_the_lease_of_a_host_that_lost_the_store(host: Host)
         host.driver.go(back=False)
     assert len(host.route.began) == 3
     assert max(host.route.began) + CALL <= host.began + LEASE
+
+
+def test_a_look_at_the_fence_that_renews_nothing_promises_nothing_more(host: Host) -> None:
+    """Five seconds of the lease are gone when the fence is looked at: the call that would end
+    after the other twenty-five is not begun."""
+    written = host.clock.monotonic()
+    host.looking = lambda: host.clock.sleep(5.0)
+
+    def cut() -> None:
+        host.store.gone = True
+
+    host.before = cut
+    with pytest.raises(StoreError, match="does not answer"):
+        host.driver.go(back=False)
+    assert host.route.began[0] == written + 5.0
+    assert max(host.route.began) + CALL <= written + LEASE
 
 
 def test_while_the_store_answers_every_attempt_is_made(host: Host) -> None:
