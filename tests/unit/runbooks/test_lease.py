@@ -155,7 +155,7 @@ class Host:
         hands = Hands(
             policy=cast(Any, SimpleNamespace(lease=LEASE)), store=cast(Any, self.store),
             runtime=self.clock, levers=cast(Any, retrying), permit=permit,
-            make_step=lambda spec, ctx: Setting(spec, ctx, self.act, lambda: self.looking()),
+            make_step=lambda spec, ctx: Setting(spec, ctx, self.act, self.looking),
             site_state=lambda name: "healthy", observe=cast(Any, None),
             guard=lambda run, moves: ())
         self.driver = Driver(fold(self.store.read(f"run:{self.run}")), lease, hands, actor=actor)
