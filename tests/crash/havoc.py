@@ -219,6 +219,7 @@ class Trial:
         self.store = open_store(where, SystemRuntime())
         self.environment = {**place.centre.environment(), "CCFAILOVER_ACTOR": "dana",
                             "PYTHONFAULTHANDLER": "1",
+                            "XDG_STATE_HOME": str(self.folder / "state"),
                             "CCFAILOVER_POLICY": str(self._policy()),
                             "HAVOC_STORE": where}
 

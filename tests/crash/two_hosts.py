@@ -134,7 +134,8 @@ class Net:
             process = subprocess.Popen(
                 ["ip", "netns", "exec", self._names[host], "unshare", "--uts", "sh", "-c", named,
                  "sh", sys.executable, "-m", "ccfailover", *words],
-                stdin=inside, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+                stdin=inside, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT,
+                env={**environment, "XDG_STATE_HOME": str(folder / f"state-{host}")})
         os.close(inside)
         _TERMINALS.append(terminal)  # open for as long as we live
         return process, log
