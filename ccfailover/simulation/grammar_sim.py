@@ -229,7 +229,7 @@ class Grammar:
                 and data["policy"] == plan.policy_sha256
                 and data["shares"] == {name: dict(parts)
                                        for name, parts in plan.shares_after.items()}
-                and data["valid_until"] > said.at and data["valid_until"] > at - 600 * SECOND)
+                and data["valid_until"] > max(said.at - 60 * SECOND, at - 600 * SECOND))
 
     def _step_failed(self, record: Record, step: _Step) -> None:
         if step.state == "failed" and not str(record.data["reason"]).startswith("not begun"):

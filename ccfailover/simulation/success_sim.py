@@ -125,5 +125,5 @@ class SuccessJudge:
                calm_at: float) -> None:
         """A platform that is well and that nobody disturbs does what it is told."""
         quiet = max(calm_at, self.disturbed.get(ref, 0.0)) + 1 < began[0]
-        if quiet and reason.startswith("not so within"):
+        if quiet and reason.startswith("not so within") and " reads " in reason:
             self.broken("liveness", f"{spec.id} failed in the calm: {reason}")
