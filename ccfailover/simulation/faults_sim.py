@@ -364,8 +364,9 @@ def faulty_store(runtime: Runtime, faults: FaultPlan, kind: type[Store] = Store)
     """The real store, in memory, whose writes may fail. A look at the fence, which is no write
     as long as the lease is fresh, may fail, too."""
     class Faulty(kind):  # type: ignore[misc,valid-type]
-        def check_fence(self, lease: Lease, needs: float) -> None:
+        def check_fence(self, lease: Lease, needs: float) -> float:
             with faults.around("check_fence", f"check the lease of run {lease.run}"):
-                super().check_fence(lease, needs)
+                left: float = super().check_fence(lease, needs)
+                return left
 
     return Faulty(cast(Database, FaultyDatabase(open_store(":memory:", runtime)._db, faults)))

@@ -265,18 +265,18 @@ class _Borrowed(Store):
 class AnyFence(_Borrowed):
     """`check_fence` looks at no fence."""
 
-    def check_fence(self, lease: Lease, needs: float) -> None:
+    def check_fence(self, lease: Lease, needs: float) -> float:
         try:
-            super().check_fence(self.borrowed(lease), needs)
+            return super().check_fence(self.borrowed(lease), needs)
         except Fenced:
-            return
+            return LEASE_SECONDS
 
 
 class AnyAge(_Borrowed):
     """A lease that has run out is as good as one in force, as long as nobody else took it."""
 
-    def check_fence(self, lease: Lease, needs: float) -> None:
-        super().check_fence(self.borrowed(lease, expired_only=True), needs)
+    def check_fence(self, lease: Lease, needs: float) -> float:
+        return super().check_fence(self.borrowed(lease, expired_only=True), needs)
 
     def append(self, stream: str, kind: str, data: Mapping[str, Any], *, actor: str,
                lease: Lease | None = None) -> Record:
