@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import sys
@@ -29,6 +30,7 @@ SHARE = 50
 def play(first: int) -> tuple[list[tuple[int, list[str]]], Counter[tuple[str, str]],
                               Counter[str], Counter[str]]:
     failed, faults, endings, limits = [], Counter(), Counter(), Counter()
+    gc.disable()  # a story's objects are all young, or all garbage when it has ended
     for seed in range(first, min(first + SHARE, play.last)):
         story = simulate(seed, step_class, alarmed=alarmed)
         if story.violations:
@@ -36,6 +38,7 @@ def play(first: int) -> tuple[list[tuple[int, list[str]]], Counter[tuple[str, st
         faults.update(story.faults)
         endings.update(story.endings)
         limits.update(story.limits)
+    gc.collect()
     return failed, faults, endings, limits
 
 

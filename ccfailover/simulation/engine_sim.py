@@ -114,11 +114,18 @@ class Office:
     confirms: Callable[[], bool] = lambda: True
     """Whether whoever starts or resumes a run says yes to what is shown."""
     processes: list[Carrier] = field(default_factory=list)
+    _folded: dict[str, tuple[tuple[int, str], Run]] = field(default_factory=dict)  # up to a head
 
     def load(self, run_id: str) -> Run:
+        head = self.store.head(f"run:{run_id}")
+        known = self._folded.get(run_id)
+        if known is not None and known[0] == head:
+            return known[1]
         records = self.store.read(f"run:{run_id}")
         planned = records[0].data.get("plan", {}) if records else {}
-        return fold(records, *(self.load(earlier) for earlier in planned.get("supersedes") or ()))
+        run = fold(records, *(self.load(earlier) for earlier in planned.get("supersedes") or ()))
+        self._folded[run_id] = (head, run)
+        return run
 
     def carrier(self, verb: str) -> Carrier:
         return (self.flows.carrier or Carrier)(self, verb)

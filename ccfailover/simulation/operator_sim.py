@@ -95,6 +95,7 @@ class Operator:
             return False
         fallen = world.told(HOME) is State.DOWN
         return self.chance.often(0.7 if fallen else 0.3 if len(runs) < 2 else 0.0)
+
     def approvers(self) -> Flow:
         """Other people at other terminals. Once it is calm whoever is asked says yes; before that
         they may be slow, may not be entitled, or may say no; and `ann` tries it herself."""
