@@ -14,7 +14,7 @@ from ccfailover.simulation.judge_sim import Judge
 from ccfailover.simulation.operator_sim import Operator
 from ccfailover.simulation.world_sim import SimWorld
 
-HORIZON = 20_000.0
+HORIZON = 5_000.0
 """Virtual seconds after which a story must have ended."""
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from ccfailover.model.journal import Actor, Lease
+from ccfailover.model.journal import LEASE_SECONDS, Actor, Lease
 from ccfailover.model.policy import Reminders
 from ccfailover.model.shares import Shares
 from ccfailover.operations import run_list
@@ -44,7 +44,8 @@ class Desk:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self.store, self.clock = store, clock
-        self.policy = SimpleNamespace(heading="loans (prod) 0123", remind=Reminders())
+        self.policy = SimpleNamespace(heading="loans (prod) 0123", remind=Reminders(),
+                                      lease=LEASE_SECONDS)
         self.runtime = clock
         made = plan(Branch("q", (spec("q/1-a", lever="l", queue="q", to={"acme": 50, "hq": 50}),
                                  spec("q/2-b", lever="l", queue="q", to={"acme": 100}))),
