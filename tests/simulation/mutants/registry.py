@@ -19,7 +19,21 @@ WITHIN = 2000
 """Seeds within which a mutant must be caught to count as caught."""
 
 
+LATER = "not in the first 300 of today's stories; the search of 2,000 is still to be made"
+
 SURVIVORS: dict[str, str] = {
+    "a look whether what was done still holds is dropped":
+        LATER,
+    "a look whether what was done still holds is swapped with what comes next":
+        LATER,
+    "on a resume nobody asks how the last increment was borne":
+        LATER,
+    "a no is no obstacle":
+        LATER,
+    "a lease that has run out is as good as new":
+        LATER,
+    "anybody may end a run":
+        LATER,
 }
 """Not caught within these seeds, though they would break something: why not."""
 
