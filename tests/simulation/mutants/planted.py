@@ -608,8 +608,7 @@ def mutants() -> Iterator[Mutant]:
                  equivalent="the next wait or write says so again, before anything else is done")
     yield Mutant("a refusal is never final", answered(
         a(engine.Holds), lambda effect, reply: replace(reply, final=False)))
-    yield Mutant("claims are not given back", kinds=step("transfer", moving(claims=KeepsAll)),
-                 equivalent="a claim ends by itself; until then the item waits a little longer")
+    yield Mutant("claims are not given back", kinds=step("transfer", moving(claims=KeepsAll)))
     for name, kinds, change in (
         ("work is sent wherever the plan says", LEVERS, careless),
         ("an undo of shares believes itself", LEVERS, believes_itself),
