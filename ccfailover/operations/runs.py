@@ -25,7 +25,7 @@ from ccfailover.operations.step_guards import StepGuards
 from ccfailover.planning.guards import SOFT
 from ccfailover.runbooks.drive import Driver, Hands, Watcher
 from ccfailover.runbooks.run import Run, RunState, StepStatus
-from ccfailover.runbooks.takeover import doubt_left, outwaited, resting, stopped
+from ccfailover.runbooks.takeover import doubt_left, outwaited, resting, same_way, stopped
 
 EXITS = {
     RunState.SUCCEEDED: Exit.DONE,
@@ -152,7 +152,12 @@ def resume(desk: Desk, prefix: str | None, *, confirmed: str | None = None, reas
         if guard not in SOFT:
             raise Refused(f"{guard} is no guard that can be overridden", guard="override",
                           not_done="nothing was done", hint=f"these can: {', '.join(SOFT)}")
-    lease = _take(desk, run, steal)
+    lease, taken = _take(desk, run, steal)
+    try:
+        same_way(run, taken)
+    except Refused:
+        _give_back(desk, run, lease)
+        raise
     for guard, why in (overrides or {}).items():
         desk.store.append(f"run:{run.id}", "override.given", {"guard": guard, "reason": why},
                           actor=str(desk.actor), lease=lease)
@@ -160,7 +165,7 @@ def resume(desk: Desk, prefix: str | None, *, confirmed: str | None = None, reas
         desk.store.append(f"run:{run.id}", "confirmation.given",
                           {"plan": run.plan.hash, "how": confirmed}, actor=str(desk.actor))
     context = {"policy_changed": run.plan.policy_sha256 != desk.policy.sha256, "reason": reason}
-    return _drive(desk, run.id, lease, back=run.rolling_back, context=context, watcher=watcher,
+    return _drive(desk, run.id, lease, back=taken.rolling_back, context=context, watcher=watcher,
                   on_driver=on_driver)
 
 
@@ -169,7 +174,7 @@ def rollback(desk: Desk, prefix: str | None, *, reason: str, steal: str = "",
     """Undo what the run did, in reverse, from its first snapshots; `steal` as in `resume`."""
     run = load(desk, prefix)
     _must_be_open(run)
-    lease = _take(desk, run, steal)
+    lease, _ = _take(desk, run, steal)
     return _drive(desk, run.id, lease, back=True, context={"reason": reason}, watcher=watcher,
                   on_driver=on_driver)
 
@@ -183,7 +188,7 @@ def abort(desk: Desk, prefix: str | None, *, reason: str, steal: str = "") -> Ru
     run = load(desk, prefix)
     _must_be_open(run)
     try:
-        lease = _take(desk, run, steal)
+        lease, run = _take(desk, run, steal)
     except LeaseHeld:
         request_stop(desk, run.id, reason)
         raise LeaseHeld(f"run {run.id} is at work and was asked to stop at its next safe point",
@@ -207,9 +212,22 @@ def skip(desk: Desk, prefix: str | None, *, step: str | None, reason: str) -> Ru
     if not reason.strip():
         raise UsageError("a skip needs a reason", not_done="nothing was skipped",
                          hint='--reason "done by hand"')
+    chosen = _stopped_at(run, step)
+    lease, taken = _take(desk, run)
+    try:
+        _stopped_at(taken, chosen)
+        desk.store.append(f"run:{run.id}", "step.skipped", {"step": chosen, "reason": reason},
+                          actor=str(desk.actor), lease=lease)
+    finally:
+        _give_back(desk, run, lease)
+    return load(desk, run.id)
+
+
+def _stopped_at(run: Run, step: str | None) -> str:
+    """The step that is meant: it must be one that stopped its branch, and no approval."""
     candidates = [found.spec.id for found in run.problems()]
     chosen = step or (candidates[0] if len(candidates) == 1 else None)
-    if chosen not in candidates:
+    if chosen is None or chosen not in candidates:
         what = f"step {step!r} did not stop run {run.id}" if step else "which step?"
         raise UsageError(what, not_done="nothing was skipped",
                          hint=f"one of: {', '.join(candidates) or 'none'}")
@@ -217,11 +235,7 @@ def skip(desk: Desk, prefix: str | None, *, step: str | None, reason: str) -> Ru
         raise Refused(f"{chosen} waits for other people's approval: that cannot be skipped",
                       guard="approval", not_done="nothing was skipped",
                       hint=f"somebody else: ccfailover approve {run.id}; or abort it")
-    lease = _take(desk, run)
-    desk.store.append(f"run:{run.id}", "step.skipped", {"step": chosen, "reason": reason},
-                      actor=str(desk.actor), lease=lease)
-    _give_back(desk, run, lease)
-    return load(desk, run.id)
+    return chosen
 
 
 def note(desk: Desk, prefix: str | None, text: str) -> Run:
@@ -277,16 +291,17 @@ def _must_be_open(run: Run) -> None:
                          not_done="nothing was done", hint=f"ccfailover report {run.id}")
 
 
-def _take(desk: Desk, run: Run, steal: str = "") -> Lease:
+def _take(desk: Desk, run: Run, steal: str = "") -> tuple[Lease, Run]:
     """The run's lease, waiting one lease time where its former holder may still be at work, or
-    the one before whom another took it over."""
+    the one before whom another took it over; and the run as it is now that nobody else can
+    carry it on."""
     lease, maybe_alive = desk.store.acquire(run.id, actor=desk.actor, ttl=desk.policy.lease,
                                             steal=steal)
     if steal:
         tell_of_theft(desk, run)
     doubt = desk.policy.lease if maybe_alive else _doubt_left(desk, run.id)
     if not doubt:
-        return lease
+        return lease, load(desk, run.id)
     lease = _outwait(desk, lease, doubt)
     if any(record.kind == "stop.requested" and record.seq > run.head[0]
            for record in desk.store.read(f"run:{run.id}")):
@@ -294,7 +309,7 @@ def _take(desk: Desk, run: Run, steal: str = "") -> Lease:
         raise Refused(f"run {run.id} was asked to stop while its last holder was waited out",
                       guard="stop", not_done="nothing was done",
                       hint=f"ccfailover runs show {run.id}, then resume {run.id} if you mean it")
-    return lease
+    return lease, load(desk, run.id)
 
 
 def _doubt_left(desk: Desk, run_id: str) -> float:

@@ -123,13 +123,20 @@ def _read_again(branch: Branch, steps: dict[str, StepRecord]) -> Engine[None]:
     """On a resume: what was done may have been undone since, or never have been so.
 
     A switch can lie when it is read back, and another process's late write can land after ours.
-    Only the last step of each lever counts; one that holds no longer is done again. So is an
-    approval that has expired since.
+    Only the last step of each lever counts; one that holds no longer is done again, unless a
+    further increment was begun and holds instead. So is an approval that has expired since.
     """
     last = {spec.lever or spec.id: spec for spec in branch.steps
             if steps[spec.id].status is StepStatus.SUCCEEDED}
     for spec in last.values():
         seen: Observed = yield Still(spec, steps[spec.id].snapshot)
+        further = [other for other in branch.steps if spec.lever and other.lever == spec.lever
+                   and steps[other.id].status in (StepStatus.STARTED, StepStatus.FAILED)
+                   and steps[other.id].touched]
+        if seen.truth is Truth.NO and further:
+            ahead: Observed = yield Still(further[-1], steps[further[-1].id].snapshot)
+            if ahead.truth is not Truth.NO:
+                continue
         if seen.truth is Truth.NO:
             yield Append("step.failed", {"step": spec.id, "truth": seen.truth.value,
                                          "reason": f"no longer so: {seen.detail}"})

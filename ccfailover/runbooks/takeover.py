@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from ccfailover.errors import Refused
 from ccfailover.model.journal import BEATS, Lease, Record
 from ccfailover.model.plan import Finding, Mode, Plan
 from ccfailover.runbooks.plan import KINDS
@@ -75,6 +76,17 @@ def stopped(plan: Plan, store: Store, runtime: Runtime, *, within: float, actor:
     while waiting and (left := end - runtime.monotonic()) > 0:
         yield min(LISTEN, left)
         waiting &= {lease.run for lease in store.leases() if _listens(store, lease)}
+
+
+def same_way(run: Run, taken: Run) -> None:
+    """Raises Refused if the run, now that it is `taken`, goes another way than when it was looked
+    at: who said that it shall go on did not mean that what was undone be done again."""
+    if run.rolling_back == taken.rolling_back:
+        return
+    way = "has been rolled back since" if taken.rolling_back else "goes forward again"
+    raise Refused(f"run {run.id} {way} (#{taken.head[0]} in its journal): it is no longer the run "
+                  "that was looked at", guard="direction", not_done="nothing was done",
+                  hint=f"ccfailover runs show {run.id}, then resume {run.id} if you mean it")
 
 
 def _listens(store: Store, lease: Lease) -> bool:

@@ -12,12 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ccfailover.errors import Fenced, LeaseHeld, Refused, StoreError, UsageError
-from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.journal import BEATS, LEASE_SECONDS, Actor, Lease
 from ccfailover.model.plan import Finding, Plan, StepSpec
-from ccfailover.model.policy import LeverSpec
-from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
-from ccfailover.providers.wrappers import Retrying
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.drive import Driver, Hands
 from ccfailover.runbooks.engine import Result
@@ -25,11 +21,10 @@ from ccfailover.runbooks.guarding import Automation, before_step
 from ccfailover.runbooks.plan import Circumstances, make_plan
 from ccfailover.runbooks.run import Run, StepStatus, fold
 from ccfailover.runbooks.step import Move, Step
-from ccfailover.runbooks.takeover import doubt_left, outwaited, stopped
+from ccfailover.runbooks.takeover import doubt_left, outwaited, same_way, stopped
 from ccfailover.simulation.clock_sim import Flow, Process, Scheduler, Task, VirtualRuntime
-from ccfailover.simulation.faults_sim import FaultyPlatform
-from ccfailover.simulation.providers import SimulatedProvider
-from ccfailover.simulation.world_sim import SWITCH, SimWorld
+from ccfailover.simulation.reach_sim import SimLevers
+from ccfailover.simulation.world_sim import SimWorld
 from ccfailover.store import Store
 
 StepKinds = Callable[[str], type[Step]]
@@ -65,39 +60,6 @@ class Witness(Protocol):
     def stop_asked(self, run_id: str) -> None: ...
 
 
-class SimLevers:
-    """Levers of the one simulated platform, with the retries that real ones have."""
-
-    def __init__(self, platform: FaultyPlatform, world: SimWorld, runtime: VirtualRuntime) -> None:
-        spec = world.policy.providers[SWITCH]
-        provider = SimulatedProvider(spec, resolve=lambda reference: "", runtime=runtime,
-                                     platform=platform)
-        self._source = Retrying(provider, runtime=runtime)
-        self._spec = spec
-
-    def route_view(self, lever: LeverSpec) -> RouteView:
-        return self._source.route_view(lever)
-
-    def route(self, lever: LeverSpec) -> Route:
-        return self._source.route(lever)
-
-    def gate_view(self, lever: LeverSpec) -> GateView:
-        return self._source.gate_view(lever)
-
-    def gate(self, lever: LeverSpec) -> Gate:
-        return self._source.gate(lever)
-
-    def backlog_view(self, lever: LeverSpec) -> BacklogView:
-        return self._source.backlog_view(lever)
-
-    def backlog(self, lever: LeverSpec) -> Backlog:
-        return self._source.backlog(lever)
-
-    def capabilities(self, lever: LeverSpec) -> Capabilities:
-        return SimulatedProvider.capabilities(self._spec.params,
-                                              {"ref": lever.ref, **lever.params})
-
-
 @dataclass
 class Office:
     """What all processes of a simulation share: the machine, the store, the world."""
@@ -114,6 +76,7 @@ class Office:
     confirms: Callable[[], bool] = lambda: True
     """Whether whoever starts or resumes a run says yes to what is shown."""
     processes: list[Carrier] = field(default_factory=list)
+    unheard: dict[str, list[int]] = field(default_factory=dict)  # by stream: said amid a freeze
     _folded: dict[str, tuple[tuple[int, str], Run]] = field(default_factory=dict)  # up to a head
 
     def load(self, run_id: str) -> Run:
@@ -197,14 +160,18 @@ class Carrier(Process):
 
     def steal(self, run: Run) -> Flow:
         """Takes a run from somebody at work."""
-        yield from self._take(run, "simulated")
-        yield from self._drive(run.id, back=run.rolling_back)
+        yield from self.resume(run, "simulated")
 
-    def resume(self, run: Run) -> Flow:
-        yield from self._take(run)
+    def resume(self, run: Run, steal: str = "") -> Flow:
+        taken = yield from self._take(run, steal)
+        try:
+            same_way(run, taken)
+        except Refused:
+            self.office.store.lapse(self._held())
+            raise
         if self.office.confirms():
             yield from self._confirm(run.id, run.plan)
-        yield from self._drive(run.id, back=run.rolling_back)
+        yield from self._drive(run.id, back=taken.rolling_back)
 
     def rollback(self, run: Run) -> Flow:
         yield from self._take(run)
@@ -212,16 +179,15 @@ class Carrier(Process):
 
     def skip(self, run: Run) -> Flow:
         """Passes over the step that stopped the run."""
-        chosen = [step.spec.id for step in run.problems()][:1]
-        if not chosen:
-            return
-        yield from self._take(run)
-        self._store_append(run.id, "step.skipped", {"step": chosen[0], "reason": "by hand"})
+        run = yield from self._take(run)
+        for step in run.problems()[:1]:
+            self._store_append(run.id, "step.skipped",
+                               {"step": step.spec.id, "reason": "by hand"})
         yield 0.0
         self.office.store.lapse(self._held())
 
     def abort(self, run: Run) -> Flow:
-        yield from self._take(run)
+        run = yield from self._take(run)
         in_effect = [step.spec.title for step in run.steps.values()
                      if step.status in (StepStatus.SUCCEEDED, StepStatus.STARTED)]
         self.office.store.end_run(self._held(), "run.aborted",
@@ -262,6 +228,7 @@ class Carrier(Process):
             self.office.store.lapse(self._held())
             raise Refused("it was asked to stop while its last holder was waited out",
                           guard="stop")
+        return self.office.load(run.id)
 
     def _doubt_left(self, run_id: str) -> float:
         store = self.office.store

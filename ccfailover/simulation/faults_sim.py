@@ -140,6 +140,8 @@ class FaultPlan:
             self._aimed.setdefault((effect, 1 + seed // 3 % 3),
                                    strikes[(seed // 9 + seed % 2) % len(strikes)])
         self.faultless = False
+        self.frozen = 0
+        """How many processes stand still."""
         self.struck: Counter[tuple[str, str]] = Counter()
         self.met: Counter[str] = Counter()
         self.note: Callable[[str], None] = lambda text: None
@@ -212,7 +214,11 @@ class FaultPlan:
         process = task.process if task is not None else None
         if process is not None:
             process.frozen_at = self.scheduler.seconds
-        self.scheduler.sleep(self.chance.choice([3.0, 25.0, 45.0, 120.0]))
+        self.frozen += 1
+        try:
+            self.scheduler.sleep(self.chance.choice([3.0, 25.0, 45.0, 120.0]))
+        finally:
+            self.frozen -= 1
         if process is not None:
             process.frozen_at = self.scheduler.seconds
 

@@ -5,7 +5,7 @@ Written from DESIGN §4 and not from the engine, so that a mistake there is none
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ccfailover.model.journal import Record
@@ -32,10 +32,12 @@ class _Step:
 
 @dataclass
 class Grammar:
-    """`problems` of one run's records; `people` are those of the policy, by role."""
+    """`problems` of one run's records; `people` are those of the policy, by role; `unheard` are
+    the numbers of the records that were written while some process stood still."""
 
     records: Sequence[Record]
     people: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unheard: Collection[int] = ()
     problems: list[str] = field(default_factory=list)
     phase: str = "none"
 
@@ -206,20 +208,36 @@ class Grammar:
                 said.kind == "confirmation.given" and said.data["plan"] == hash_
                 for said in self._said):
             self._bad(record, "nobody has confirmed it")
-        if spec.kind != "approve":
-            return
-        last = {said.actor.partition("@")[0]: said for said in self._said
+        if spec.kind == "approve":
+            said = self._said
+            wrong = [self._weigh(record, spec, said[:heard])
+                     for heard in range(len(said), self._heard(record) - 1, -1)]
+            if all(wrong):
+                self._bad(record, wrong[0])
+
+    def _weigh(self, record: Record, spec: StepSpec, words: Sequence[Record]) -> str:
+        """Why these words are not the approval that is asked for; "" if they are."""
+        last = {said.actor.partition("@")[0]: said for said in words
                 if said.kind == "approval.given"
-                or said.kind == "approval.declined" and said.data["plan"] == hash_}
+                or said.kind == "approval.declined" and said.data["plan"] == self.plan.hash}
         role, rows = str(spec.params["role"]), self.people
         may = {name for key in ([role] if role else rows) for name in rows.get(key, ())}
         given = {name for name, said in last.items() if self._counts(said, record.at)}
         counted = (given & may if rows or role else given) - {
             self.records[0].actor.partition("@")[0]}
-        if len(counted) < int(spec.params["people"]):
-            self._bad(record, f"approved by {', '.join(sorted(counted)) or 'nobody'}")
         if any(said.kind == "approval.declined" for said in last.values()):
-            self._bad(record, "although it was declined")
+            return "although it was declined"
+        if len(counted) < int(spec.params["people"]):
+            return f"approved by {', '.join(sorted(counted)) or 'nobody'}"
+        return ""
+
+    def _heard(self, record: Record) -> int:
+        """How many of the words it must have heard: a process that stood still between weighing them
+        and writing that they are enough has not heard what was said meanwhile."""
+        heard, seq = len(self._said), record.seq
+        while heard and self._said[heard - 1].seq == seq - 1 and seq - 1 in self.unheard:
+            heard, seq = heard - 1, seq - 1
+        return heard
 
     def _counts(self, said: Record, at: int) -> bool:
         """An approval is of one plan, under one policy, for some shares, and for a while. It may

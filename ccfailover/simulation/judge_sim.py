@@ -388,12 +388,12 @@ class Judge:
 
     def verdict(self) -> None:
         """Once the story has ended."""
-        store = self.office.store
+        store, unheard = self.office.store, self.office.unheard
         for problem in store.verify():
             self.broken("journal verifies", problem)
-        for run_id in store.run_ids():
-            for problem in Grammar(store.read(f"run:{run_id}"),
-                                   self.world.policy.people).check():
+        for stream in (f"run:{run_id}" for run_id in store.run_ids()):
+            for problem in Grammar(store.read(stream), self.world.policy.people,
+                                   unheard.get(stream, ())).check():
                 self.broken("the journal makes sense", problem)
         self.items.verdict()
         self.limits.update(self.items.limits)

@@ -144,7 +144,10 @@ class Operator:
     def _say(self, run: Run, name: str, kind: str, data: dict[str, object]) -> None:
         self.office.note(f"{name}: {kind} for {run.id}")
         try:
-            self.office.store.append(f"run:{run.id}", kind, data, actor=f"{name}@elsewhere[1]")
+            record = self.office.store.append(f"run:{run.id}", kind, data,
+                                              actor=f"{name}@elsewhere[1]")
+            if self.faults.frozen:
+                self.office.unheard.setdefault(record.stream, []).append(record.seq)
         except (StoreError, UsageError) as error:
             self.office.note(f"{name} is told: {error}")
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from ccfailover.simulation.clock_sim import Chance, Livelock, Scheduler, VirtualRuntime
 from ccfailover.simulation.disturb_sim import Disturbances
-from ccfailover.simulation.engine_sim import Flows, Office, SimLevers, StepKinds
+from ccfailover.simulation.engine_sim import Flows, Office, StepKinds
 from ccfailover.simulation.faults_sim import FaultPlan, FaultyPlatform, faulty_store
 from ccfailover.simulation.judge_sim import Judge
 from ccfailover.simulation.operator_sim import Operator
+from ccfailover.simulation.reach_sim import SimLevers
 from ccfailover.simulation.world_sim import SimWorld
 
 HORIZON = 5_000.0

@@ -37,8 +37,8 @@ class HoldJudge:
         self._due.discard(task)
 
     def looked(self, task: Task | None, effect: Holds, seen: Observed) -> None:
-        if self._applied.get(task) != effect.step.id:
-            return
+        if self._applied.get(task) != effect.step.id or effect.undo:
+            return  # what is seen when its time is up is not held: it is backed off at once
         if task in self._due:
             self.broken("a hold is journaled", f"{effect.step.id} is held")
         if seen.back_off and not seen.final and not self._told[task]:

@@ -150,9 +150,11 @@ class SqliteDatabase(Database):
 
     def _version(self, connection: sqlite3.Connection) -> int:
         with self._plain("no store was opened"):
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            marked = int(connection.execute("PRAGMA application_id").fetchone()[0])
+            # Tables first: they, the mark and the version are committed together, so what is read
+            # after them is never older than they are, whoever creates the store meanwhile.
             tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+            marked = int(connection.execute("PRAGMA application_id").fetchone()[0])
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if tables and marked != APPLICATION_ID:
             raise StoreError(
                 "a database of another program", where=self.path,

@@ -52,12 +52,14 @@ class Approve(Step):
 
     def holds(self, snapshot: Json) -> Observed:
         observed, standing = self._weigh(self.ctx.site_state)
-        if observed.truth is Truth.YES:
-            # Told again here: its giver may have died between the journal and the outbox.
-            for record in standing.given.values():
-                consent.tell(self.ctx.store, self.ctx.policy.heading, self.ctx.run, self.ctx.plan,
-                             record)
-        return observed
+        if observed.truth is not Truth.YES:
+            return observed
+        # Told again here: its giver may have died between the journal and the outbox.
+        for record in standing.given.values():
+            consent.tell(self.ctx.store, self.ctx.policy.heading, self.ctx.run, self.ctx.plan,
+                         record)
+        # Looking at the receivers and telling took time, in which somebody may have said no.
+        return self._weigh(None)[0]
 
     def still(self, snapshot: Json) -> Observed:
         """Whoever takes the run up again needs an approval that counts today. Once levers have

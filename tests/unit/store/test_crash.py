@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import struct
 import time
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 from ccfailover.errors import LeaseHeld, StoreError
 from ccfailover.model.items import ItemState, LedgerRow
 from ccfailover.runtime import SystemRuntime
-from ccfailover.store import Store, holder, open_store, this_process
+from ccfailover.store import Store, holder, migrations, open_store, this_process
 from ccfailover.store.postgres import PostgresDatabase, PostgresTransaction
 from ccfailover.store.sqlite import SqliteDatabase, SqliteTransaction
 
@@ -285,6 +286,30 @@ def test_eight_processes_append_to_a_store_that_they_create_together(new_locatio
     store = open_store(path, SystemRuntime())
     assert store.verify() == []
     store.close()
+
+
+@pytest.mark.parametrize("gap", range(4))
+def test_a_store_that_somebody_creates_between_two_looks_at_it(tmp_path, gap):
+    """Whichever of the questions after "is this a store?" the creation falls between."""
+    path = str(tmp_path / "store.db")
+    database = SqliteDatabase(path, SystemRuntime())
+    database.close()
+    empty = str(tmp_path / "empty.db")
+    open(empty, "wb").close()
+
+    class Slow(sqlite3.Connection):
+        asked = 0
+
+        def execute(self, sql, *args):
+            if Slow.asked == gap:
+                open_store(empty, SystemRuntime()).close()
+            Slow.asked += 1
+            return super().execute(sql, *args)
+
+    slow = sqlite3.connect(empty, factory=Slow, isolation_level=None)
+    assert SqliteDatabase._version(database, slow) in (0, migrations.LATEST)
+    slow.close()
+    open_store(empty, SystemRuntime()).close()
 
 
 def test_of_twelve_processes_that_want_the_same_scopes_one_wins(new_location, plan_for):
