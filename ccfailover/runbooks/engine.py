@@ -124,23 +124,32 @@ def _read_again(branch: Branch, steps: dict[str, StepRecord]) -> Engine[None]:
 
     A switch can lie when it is read back, and another process's late write can land after ours.
     Only the last step of each lever counts; one that holds no longer is done again, unless a
-    further increment was begun and holds instead. So is an approval that has expired since.
+    further increment was begun and holds instead, or a person skipped one, having done it by hand.
+    An approval that has expired since is asked for again.
     """
     last = {spec.lever or spec.id: spec for spec in branch.steps
             if steps[spec.id].status is StepStatus.SUCCEEDED}
     for spec in last.values():
         seen: Observed = yield Still(spec, steps[spec.id].snapshot)
-        further = [other for other in branch.steps if spec.lever and other.lever == spec.lever
-                   and steps[other.id].status in (StepStatus.STARTED, StepStatus.FAILED)
-                   and steps[other.id].touched]
-        if seen.truth is Truth.NO and further:
-            ahead: Observed = yield Still(further[-1], steps[further[-1].id].snapshot)
-            if ahead.truth is not Truth.NO:
-                continue
-        if seen.truth is Truth.NO:
+        if seen.truth is Truth.NO and not (yield from _is_ahead(branch, steps, spec)):
             yield Append("step.failed", {"step": spec.id, "truth": seen.truth.value,
                                          "reason": f"no longer so: {seen.detail}"})
             steps[spec.id] = replace(steps[spec.id], status=StepStatus.FAILED)
+
+
+def _is_ahead(branch: Branch, steps: dict[str, StepRecord], spec: StepSpec) -> Engine[bool]:
+    """Whether its lever was moved on from a step that has succeeded: by a further increment of
+    this run that did not come to its end, or by the person who skipped one."""
+    for other in reversed(branch.steps):
+        step = steps[other.id]
+        if other is spec or not spec.lever or other.lever != spec.lever:
+            continue
+        if step.status is StepStatus.SKIPPED:
+            return True
+        if step.status in (StepStatus.STARTED, StepStatus.FAILED) and step.touched:
+            ahead: Observed = yield Still(other, step.snapshot)
+            return ahead.truth is not Truth.NO
+    return False
 
 
 def _rehearse(step: StepRecord) -> Engine[None]:

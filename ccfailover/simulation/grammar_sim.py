@@ -232,8 +232,8 @@ class Grammar:
         return ""
 
     def _heard(self, record: Record) -> int:
-        """How many of the words it must have heard: a process that stood still between weighing them
-        and writing that they are enough has not heard what was said meanwhile."""
+        """How many of the words it must have heard: a process that stood still between weighing
+        them and writing that they are enough has not heard what was said meanwhile."""
         heard, seq = len(self._said), record.seq
         while heard and self._said[heard - 1].seq == seq - 1 and seq - 1 in self.unheard:
             heard, seq = heard - 1, seq - 1

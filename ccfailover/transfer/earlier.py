@@ -51,6 +51,12 @@ class Earlier:
                    and (not row.message_id or row.message_id == item.message_id)
                    for row in self._rows.get(item.item_id, ()))
 
+    def taken_on(self, row: LedgerRow) -> bool:
+        """Did a later move find this application at the target of `row`, which is in doubt?"""
+        return any(other.source == row.target and not is_copy(other)
+                   and (other.hop, other.at) >= (row.hop, row.at)
+                   for other in self._rows.get(application(row), ()))
+
     def _came_back(self, item_id: str, site: str, since: int) -> bool:
         touched = {*AT_TARGET, ItemState.CLAIMED, ItemState.RETURNED}
         return any(row.target == site and row.at >= since and row.state in touched

@@ -17,6 +17,7 @@ from ccfailover.transfer.rows import (
     by_urgency,
     copy_id,
     message_key,
+    moved_on,
     nameless_id,
     same_body,
     usable_id,
@@ -25,6 +26,7 @@ from ccfailover.transfer.rows import (
 TWIN = "identical copy of an item on its way"
 COLLAPSED = "collapsed: identical copy, delivered once"
 LEFTOVER = "already delivered by an earlier move"
+TAKEN_ON = "a later move took it from where it went"
 
 Claimed = tuple[WorkItem, LedgerRow]
 
@@ -100,9 +102,15 @@ class Sorter:
         if row.state in AT_TARGET:
             self._settle(item, replace(row, state=ItemState.DELIVERED, handle=item.handle), out)
         elif row.state is ItemState.RETURNED:
-            self._stay(item, copy_id(item), ItemState.LEFT, "taken back by a later move", out)
+            self._stay(item, copy_id(item), ItemState.LEFT, TAKEN_ON, out)
         elif row.state is ItemState.CLAIMED and row.item_id == copy_id(item):
             out.twins.append((item, self._note(replace(row, handle=item.handle), out)))
+        elif row.state is ItemState.CLAIMED and self._earlier.taken_on(row):
+            # It had landed, and is there no more. The target, which swallows a repetition, would
+            # swallow this one, and the copy here would be deleted as delivered.
+            self._note(moved_on(replace(row, possible_duplicate=True), ItemState.RETURNED,
+                                self._runtime.now(), TAKEN_ON), out)
+            self._stay(item, copy_id(item), ItemState.LEFT, TAKEN_ON, out)
         elif row.state is ItemState.CLAIMED:
             self._put(item, row, out)
         elif message_key(item) in self.judged:
