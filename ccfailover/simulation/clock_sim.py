@@ -76,6 +76,8 @@ class Process:
         self.troubled = False
         self.frozen_at = -1.0
         """When it last woke from standing still, in virtual seconds."""
+        self.thaws = 0
+        """Until when (µs) all its tasks stand still."""
 
     def __str__(self) -> str:
         return f"p{self.number}"
@@ -94,8 +96,13 @@ class Task:
         self.result: Any = None
         self.error: Exception | None = None
 
+    @property
+    def due(self) -> int:
+        """Not before this instant (µs)."""
+        return self.wake if self.process is None else max(self.wake, self.process.thaws)
+
     def ready(self, now: int) -> bool:
-        return (not self.done and not self.running and self.wake <= now
+        return (not self.done and not self.running and self.due <= now
                 and all(task.done for task in self.waits_for))
 
 
@@ -153,13 +160,19 @@ class Scheduler:
     def sleep(self, seconds: float) -> None:
         """The task that calls this rests; the others take their turns meanwhile."""
         end, task = self.mono + int(seconds * SECOND), self.task
-        while self.mono < end:
+        while self.mono < end or self._stands(task):
+            if self.mono >= end and task is not None and task.process is not None:
+                end = task.process.thaws
             if len(self.stack) > DEEPEST:
                 self._advance(end)
             else:
                 self._turn(end)
         if task is not None and task.process is not None and not task.process.alive:
             raise Killed(task.name)
+
+    def _stands(self, task: Task | None) -> bool:
+        process = task.process if task is not None else None
+        return process is not None and process.alive and process.thaws > self.mono
 
     def _turn(self, end: int) -> None:
         self._turns += 1
@@ -170,8 +183,8 @@ class Scheduler:
             self._step(self.chance.choice(ready))
             self._advance(min(end, self.mono + 1000))
             return
-        wakes = [task.wake for task in self.tasks
-                 if not task.done and not task.running and task.wake > self.mono]
+        wakes = [task.due for task in self.tasks
+                 if not task.done and not task.running and task.due > self.mono]
         if self._events:
             wakes.append(self._events[0][0])
         self._advance(min([end, *wakes]))

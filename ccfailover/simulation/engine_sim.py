@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ccfailover.errors import Fenced, LeaseHeld, Refused, StoreError, UsageError
 from ccfailover.model.journal import BEATS, LEASE_SECONDS, Actor, Lease
 from ccfailover.model.plan import Finding, Plan, StepSpec
+from ccfailover.providers.patience import Permit
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.drive import Driver, Hands
 from ccfailover.runbooks.engine import Result
@@ -271,10 +272,11 @@ class Carrier(Process):
         yield effect
 
     def _hands(self) -> Hands:
-        office = self.office
+        office, permit = self.office, Permit()
         return Hands(
             policy=office.world.policy, store=office.store, runtime=office.runtime,
-            levers=office.levers, make_step=self._make_step,
+            levers=SimLevers(office.world, office.runtime, permit), permit=permit,
+            make_step=self._make_step,
             site_state=lambda name: office.world.told(name).value,
             observe=office.world.observe, guard=self._guard)
 
@@ -357,7 +359,7 @@ class Carrier(Process):
                     if record.kind == "stop.requested" and seen > run.head[0]:
                         driver.stop()
                 if taken or office.runtime.monotonic() - renewed >= LEASE_SECONDS / BEATS:
-                    office.store.renew(self._held(), LEASE_SECONDS)
+                    driver._renewing(lambda: office.store.renew(self._held(), LEASE_SECONDS))
                     renewed = office.runtime.monotonic()
             except Fenced as error:
                 driver._lost = error

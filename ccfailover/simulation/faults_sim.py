@@ -17,7 +17,7 @@ from ccfailover.errors import Rejected, StoreError, Unavailable
 from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.journal import Lease
 from ccfailover.model.shares import Shares
-from ccfailover.runtime import Runtime
+from ccfailover.runtime import SECOND, Runtime
 from ccfailover.simulation.clock_sim import Chance, Killed, Process, Scheduler, Task
 from ccfailover.simulation.platform import Fault, SimulatedPlatform
 from ccfailover.store import Store, open_store
@@ -209,14 +209,17 @@ class FaultPlan:
             task.process.troubled = True
 
     def freeze(self) -> None:
-        """The process stands still, most often for longer than its lease lasts."""
+        """The process stands still with all its tasks, as SIGSTOP has it; half of the time for
+        longer than its lease lasts."""
         task = self.scheduler.task
         process = task.process if task is not None else None
+        seconds = self.chance.choice([3.0, 25.0, 45.0, 120.0])
         if process is not None:
             process.frozen_at = self.scheduler.seconds
+            process.thaws = self.scheduler.mono + int(seconds * SECOND)
         self.frozen += 1
         try:
-            self.scheduler.sleep(self.chance.choice([3.0, 25.0, 45.0, 120.0]))
+            self.scheduler.sleep(seconds)
         finally:
             self.frozen -= 1
         if process is not None:

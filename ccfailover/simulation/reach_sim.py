@@ -5,22 +5,21 @@ from __future__ import annotations
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.policy import LeverSpec
 from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
+from ccfailover.providers.patience import Permit
 from ccfailover.providers.wrappers import Retrying
 from ccfailover.simulation.clock_sim import VirtualRuntime
-from ccfailover.simulation.faults_sim import FaultyPlatform
 from ccfailover.simulation.providers import SimulatedProvider
 from ccfailover.simulation.world_sim import SWITCH, SimWorld
 
 
 class SimLevers:
-    """Levers of the one simulated platform."""
+    """Levers of the simulated platform for one process: every attempt to write asks `permit`."""
 
-    def __init__(self, platform: FaultyPlatform, world: SimWorld, runtime: VirtualRuntime) -> None:
-        spec = world.policy.providers[SWITCH]
-        provider = SimulatedProvider(spec, resolve=lambda reference: "", runtime=runtime,
-                                     platform=platform)
-        self._source = Retrying(provider, runtime=runtime)
-        self._spec = spec
+    def __init__(self, world: SimWorld, runtime: VirtualRuntime, permit: Permit) -> None:
+        self._spec = world.policy.providers[SWITCH]
+        provider = SimulatedProvider(self._spec, resolve=lambda reference: "", runtime=runtime,
+                                     platform=world.platform)
+        self._source = Retrying(provider, runtime=runtime, permit=permit)
 
     def route_view(self, lever: LeverSpec) -> RouteView:
         return self._source.route_view(lever)

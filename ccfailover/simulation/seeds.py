@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
+from ccfailover.providers.patience import Permit
 from ccfailover.simulation.clock_sim import Chance, Livelock, Scheduler, VirtualRuntime
 from ccfailover.simulation.disturb_sim import Disturbances
 from ccfailover.simulation.engine_sim import Flows, Office, StepKinds
@@ -62,7 +63,7 @@ def simulate(seed: int, kinds: StepKinds, *, flows: Flows | None = None, trace: 
         faults.none()
     flows = flows or Flows()
     store = faulty_store(runtime, faults, flows.store)
-    office = Office(scheduler, runtime, store, world, SimLevers(platform, world, runtime), kinds,
+    office = Office(scheduler, runtime, store, world, SimLevers(world, runtime, Permit()), kinds,
                     flows, judge, note)
     judge.sees(world, office)
     faults.watch = judge.leases.writing
