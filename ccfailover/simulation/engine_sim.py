@@ -115,9 +115,11 @@ class Carrier(Process):
         self.specs: dict[Task | None, engine.Effect] = {}
         self.outcome = "at work"
         self.let_go = False
+        self.policy = office.world.policy
+        """What it was started with; others may change it meanwhile."""
         self.may: Mapping[str, frozenset[str]] = office.world.may
         self.may_undo: Mapping[str, frozenset[str]] = office.world.may_undo
-        """Where its queues may go, and go back to, by the policy that it was started with."""
+        """Where its queues may go, and go back to, by that policy."""
         office.processes.append(self)
 
     def launch(self, flow: Flow) -> Task:
@@ -145,7 +147,7 @@ class Carrier(Process):
         store = self.office.store
         if plan.pre_empts:
             yield from stopped(plan, store, self.office.runtime, actor=str(self.actor),
-                               within=self.office.world.policy.guards.preempt_within)
+                               within=self.policy.guards.preempt_within)
             fresh = again()
             if fresh is None:
                 return
@@ -198,7 +200,8 @@ class Carrier(Process):
     def stop(self, run: Run) -> Flow:
         self.office.store.append(f"run:{run.id}", "stop.requested", {"reason": "simulated"},
                                  actor=str(self.actor))
-        self.office.witness.stop_asked(run.id)
+        if self.frozen_at < self.office.scheduler.seconds:  # else it was asked before it woke
+            self.office.witness.stop_asked(run.id)
         yield 0.0
 
     # --- lease -------------------------------------------------------------------------------
@@ -274,7 +277,7 @@ class Carrier(Process):
     def _hands(self) -> Hands:
         office, permit = self.office, Permit()
         return Hands(
-            policy=office.world.policy, store=office.store, runtime=office.runtime,
+            policy=self.policy, store=office.store, runtime=office.runtime,
             levers=SimLevers(office.world, office.runtime, permit), permit=permit,
             make_step=self._make_step,
             site_state=lambda name: office.world.told(name).value,
@@ -284,7 +287,7 @@ class Carrier(Process):
         """The guards as they are, over what people know in this world."""
         office, world = self.office, self.office.world
         now = office.runtime.now()
-        return before_step(world.policy, run, moves, Circumstances(
+        return before_step(self.policy, run, moves, Circumstances(
             world=world.picture(now), capabilities=office.levers.capabilities,
             is_open=lambda site, at: True, is_blocked=world.is_blocked), Automation(), now)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ccfailover.model.health import State
 from ccfailover.model.items import ItemState, LedgerRow, WorkItem
 from ccfailover.model.plan import StepSpec
+from ccfailover.model.policy import Policy
 from ccfailover.runbooks.run import Run
 from ccfailover.runtime import SECOND
 from ccfailover.simulation.faults_sim import Sender
@@ -33,9 +34,9 @@ class ItemJudge:
         self.world, self.broken = world, broken
         self.limits: Counter[str] = Counter()
 
-    def put(self, sender: Sender, items: Sequence[WorkItem]) -> None:
-        """Work goes out only where the lender's rules let each single item go, and to no site
-        that is known to be dead."""
+    def put(self, sender: Sender, items: Sequence[WorkItem], policy: Policy) -> None:
+        """Work goes out only where the lender's rules, by the policy that the sender was started
+        with, let each single item go, and to no site that is known to be dead."""
         site, world = sender.ref.removeprefix("jobs_").removesuffix(".fifo"), self.world
         bad = (State.DOWN, State.UNKNOWN) if sender.undo else (State.DOWN,)
         # What is in doubt is first carried to its end, wherever that is, and then brought back.
@@ -45,7 +46,7 @@ class ItemJudge:
             self.broken("never a dead site", f"{len(items)} items put at {site}")
         for item in items:
             name = item_of(item.body)
-            why = world.item_stays(name, site) if not sender.undo and site != HOME else ""
+            why = world.item_stays(name, site, policy) if not sender.undo and site != HOME else ""
             if why or name in world.truth.locked:
                 self.broken("only what may go goes", f"{item.item_id} sent to {site}: {why}")
             step = sender.step.rpartition(":")[2]

@@ -105,16 +105,16 @@ class Judge:
             if not self._owns(carrier):
                 self.disturbed[ref] = self.scheduler.seconds
             if self._was_succeeded(carrier):
-                late_ones = self._late.setdefault((carrier.number, ref), set())
-                late_ones.add((sender.step, sender.undo))
+                (late_ones := self._late.setdefault((carrier.number, ref), set())).add(
+                    (sender.step, sender.undo))
                 if len(late_ones) > 1:
                     self.broken("one late write", f"{carrier} wrote {ref} again after its lease "
                                                   "had been taken")
 
     def put(self, sender: Sender, items: Sequence[WorkItem]) -> None:
-        if sender.process is not None:
+        if isinstance(sender.process, Carrier):
             self.leases.puts(sender.process)
-        self.items.put(sender, items)
+            self.items.put(sender, items, sender.process.policy)
 
     def deleting(self, ref: str, handle: str) -> None:
         task = self.scheduler.task
@@ -257,8 +257,9 @@ class Judge:
         lease = carrier.lease
         if lease is None:
             return
-        # It may have stood still since it was given the lease.
-        at = self.scheduler.seconds - (self.office.runtime.now() - lease.since) / SECOND
+        # It may have stood still since it was given the lease, and the clock been set back.
+        ago = max(0, self.office.runtime.now() - lease.since)
+        at = self.scheduler.seconds - ago / SECOND
         self._taken.update(dict.fromkeys(runs, at))
         former = [self._holders[run] for run in runs if run in self._holders]
         self._holders[lease.run] = carrier
@@ -389,8 +390,8 @@ class Judge:
     def verdict(self) -> None:
         """Once the story has ended."""
         store, unheard = self.office.store, self.office.unheard
-        for problem in store.verify():
-            self.broken("journal verifies", problem)
+        for broken in store.verify():
+            self.broken("journal verifies", broken)
         for stream in (f"run:{run_id}" for run_id in store.run_ids()):
             for problem in Grammar(store.read(stream), self.world.policy.people,
                                    unheard.get(stream, ())).check():

@@ -14,7 +14,7 @@ from typing import Final
 
 from ccfailover.model.health import Assessment, Outcome, QueueView, Reading, State, World
 from ccfailover.model.plan import Json
-from ccfailover.model.policy import ProbeSpec
+from ccfailover.model.policy import Policy, ProbeSpec
 from ccfailover.model.shares import TREATMENTS
 from ccfailover.runtime import SECOND
 from ccfailover.simulation import policy_sim
@@ -168,17 +168,18 @@ class SimWorld:
         # What an undo brings back may have been an overflow's doing, which more may take.
         self.may_undo = policy_sim.may(self.policy, "overflow")
 
-    def item_stays(self, item: str, site: str) -> str:
+    def item_stays(self, item: str, site: str, policy: Policy) -> str:
         """Why the lender's rules keep an item from `site`; "" when it may go. Not by our code."""
-        truth, queue = self.truth, self.policy.queues["applications"]
+        truth, queue = self.truth, policy.queues["applications"]
         if item in truth.locked:
             return "somebody has it in hand"
         if site == HOME:
             return ""
-        state, held = truth.states[item], self.policy.sites[site]
+        state, held = truth.states[item], policy.sites[site]
         if queue.eligible and state != "TX":
             return f"it is from {state}"
-        if queue.licence_field and not held.in_house and state not in (held.licences or {}):
+        valid = {name for name, ended in (held.licences or {}).items() if ended is None}
+        if queue.licence_field and not held.in_house and state not in valid:
             return f"{site} has no licence for {state}"
         return ""
 
