@@ -258,8 +258,7 @@ class Judge:
         if lease is None:
             return
         # It may have stood still since it was given the lease, and the clock been set back.
-        ago = max(0, self.office.runtime.now() - lease.since)
-        at = self.scheduler.seconds - ago / SECOND
+        at = self.scheduler.seconds - max(0, self.office.runtime.now() - lease.since) / SECOND
         self._taken.update(dict.fromkeys(runs, at))
         former = [self._holders[run] for run in runs if run in self._holders]
         self._holders[lease.run] = carrier

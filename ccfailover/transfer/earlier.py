@@ -38,7 +38,7 @@ class Earlier:
                     same = row.message_id == item.message_id
                 else:
                     same = same_body(row, item)
-                if same and not self._came_back(item.item_id, site, row.at):
+                if same and not self.came_back(row):
                     return row
         return None
 
@@ -54,13 +54,14 @@ class Earlier:
     def taken_on(self, row: LedgerRow) -> bool:
         """Did a later move find this application at the target of `row`, which is in doubt?"""
         return any(other.source == row.target and not is_copy(other)
-                   and (other.hop, other.at) >= (row.hop, row.at)
-                   for other in self._rows.get(application(row), ()))
+                   and _after(other, row) for other in self._rows.get(application(row), ()))
 
-    def _came_back(self, item_id: str, site: str, since: int) -> bool:
+    def came_back(self, row: LedgerRow) -> bool:
+        """Did a later move bring this application, or perhaps bring it, to where `row` took it
+        from? Then what is found there may be its only copy."""
         touched = {*AT_TARGET, ItemState.CLAIMED, ItemState.RETURNED}
-        return any(row.target == site and row.at >= since and row.state in touched
-                   for row in self._rows.get(item_id, ()))
+        return any(other.target == row.source and other.state in touched and _after(other, row)
+                   for other in self._rows.get(application(row), ()))
 
     def cleared(self, item: WorkItem, site: str, run: str, at: int) -> list[LedgerRow]:
         """The earlier delivery's row, now that its copy at `site` has been deleted by `run`."""
@@ -106,3 +107,9 @@ class Earlier:
             held = self._rows.get(application(row), [])
             held[:] = [row if (old.run, old.step, old.item_id)
                        == (row.run, row.step, row.item_id) else old for old in held]
+
+
+def _after(other: LedgerRow, row: LedgerRow) -> bool:
+    """Every journey adds a hop; when a row was written says less, since each may be brought to
+    its end late."""
+    return (other.hop, other.at) >= (row.hop, row.at)

@@ -99,7 +99,9 @@ class Sorter:
             row = self._rows[item.item_id]
         if row is None:
             return False
-        if row.state in AT_TARGET:
+        if row.state in AT_TARGET and self._earlier.came_back(row):
+            self._stay(item, copy_id(item), ItemState.LEFT, TAKEN_ON, out)
+        elif row.state in AT_TARGET:
             self._settle(item, replace(row, state=ItemState.DELIVERED, handle=item.handle), out)
         elif row.state is ItemState.RETURNED:
             self._stay(item, copy_id(item), ItemState.LEFT, TAKEN_ON, out)
@@ -197,6 +199,8 @@ class Sorter:
         sibling = sibling or self._rows.get(item.item_id)
         if sibling is None:
             self._decide(item, None, out)
+        elif sibling.state in AT_TARGET and self._earlier.came_back(sibling):
+            self._stay(item, copy_id(item), ItemState.LEFT, TAKEN_ON, out)
         elif not same_body(sibling, item):
             self._stay(item, copy_id(item), ItemState.QUARANTINED,
                        "same id as another item, but another body", out)

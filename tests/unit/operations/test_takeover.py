@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ccfailover.errors import Exit, Fenced, LeaseHeld
+from ccfailover.errors import Exit, Fenced, LeaseHeld, Refused
 from ccfailover.health import triggers
 from ccfailover.model.journal import Actor, Lease, Record
 from ccfailover.model.shares import Shares
@@ -24,7 +24,7 @@ from ccfailover.operations.status import status
 from ccfailover.runbooks.drive import LEASE_SECONDS, Driver
 from ccfailover.runbooks.plan import Request, changed
 from ccfailover.runbooks.run import Run, RunState
-from ccfailover.store import this_process
+from ccfailover.store import Store, this_process
 from tests.unit.operations.room import Room
 
 TUESDAY = "2026-10-20 14:00"
@@ -285,6 +285,38 @@ def test_the_wait_outlives_the_thief(room: Room) -> None:
     stolen = next(r for r in room.desk.store.read(f"run:{run}") if r.kind == "lease.stolen")
     assert outcome.run.started_at is not None
     assert (outcome.run.started_at - stolen.at) / 1e6 >= LEASE_SECONDS - 1
+
+
+class Meanwhile:
+    """The room's store, with something that others do just before a lease is taken."""
+
+    def __init__(self, store: Store, others: Callable[[Store], None]) -> None:
+        self._store, self._others = store, others
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def acquire(self, *args: Any, **more: Any) -> Any:
+        self._others(self._store)
+        return self._store.acquire(*args, **more)
+
+
+def test_a_run_that_was_rolled_back_meanwhile_is_not_carried_forward(room: Room) -> None:
+    """Whoever resumes looked at a run that went forward; between that look and the lease somebody
+    began to roll it back. What they undid is not done again."""
+    run, store = overflow(room, "loan_calls").id, room.desk.store
+
+    def roll_back(store: Store) -> None:
+        lease, _ = store.acquire(run, actor=this_process("joe"), ttl=LEASE_SECONDS)
+        store.append(f"run:{run}", "rollback.started", {}, actor="joe", lease=lease)
+        store.lapse(lease)
+
+    desk = replace(room.desk, store=cast("Store", Meanwhile(store, roll_back)))
+    with pytest.raises(Refused, match="has been rolled back since") as caught:
+        runs.resume(desk, run)
+    assert caught.value.guard == "direction" and f"runs show {run}" in str(caught.value.hint)
+    assert kinds(room, run)[-1] == "rollback.started"
+    assert runs.resume(room.desk, run).state is RunState.ROLLED_BACK, "looked at anew, it ends"
 
 
 def test_an_abort_with_a_theft_ends_the_run(room: Room) -> None:

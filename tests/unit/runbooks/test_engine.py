@@ -267,6 +267,35 @@ def test_a_resume_does_again_what_no_longer_holds() -> None:
     assert again.log.index("step.failed whole") < again.log.index("apply whole")
 
 
+INCREMENTS = plan(Branch("q", (spec("half", lever="l"), spec("whole", lever="l"))))
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_resume_does_not_go_back_behind_an_increment_that_was_begun(holds: bool) -> None:
+    """Stopped while the second one soaked: that is where the lever is, and where it goes on.
+    Only where that is not so either is the first one set anew."""
+    first = Stage(INCREMENTS)
+    first.holds["whole"] = deque([NO])
+    assert first.forward() is Result.PAUSED
+    again = Stage(INCREMENTS, first.journal)
+    again.gone = {"half"} if holds else {"half", "whole"}
+    assert again.forward() is Result.DONE
+    assert ("step.failed half" in again.log) is not holds
+    assert again.log.count("apply half") == (0 if holds else 1)
+
+
+def test_a_resume_does_not_go_back_behind_what_was_done_by_hand() -> None:
+    """Whoever skips an increment has set the lever themselves."""
+    first = Stage(INCREMENTS)
+    first.holds["whole"] = deque([NO])
+    assert first.forward() is Result.PAUSED
+    first.journal.write("step.skipped", {"step": "whole", "reason": "by hand"})
+    again = Stage(INCREMENTS, first.journal)
+    again.gone = {"half", "whole"}
+    assert again.forward() is Result.DONE
+    assert not [word for word in again.log if word.startswith("apply")]
+
+
 def test_a_failure_pauses_its_branch_only() -> None:
     """The other branches are carried to their end; the common steps after wait."""
     both = plan(Branch("x", (spec("x1"), spec("x2"))), Branch("y", (spec("y1"), spec("y2"))),

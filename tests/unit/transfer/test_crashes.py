@@ -119,6 +119,31 @@ def test_killed_on_the_way_home(make_world: Make, window: float) -> None:
         world.close()
 
 
+@pytest.mark.parametrize("window", [-1.0, 300.0])
+def test_killed_on_the_way_out_and_again_on_the_way_home(make_world: Make, window: float) -> None:
+    """The first run is never resumed, but superseded by one that brings everything home and dies,
+    too. Carried to its end after that, as an undo does, the first must not believe a target that
+    swallows its put as a repetition: what it had been given has been taken away since."""
+    world = make_world(window=window)
+    for name in ELIGIBLE:
+        world.hq.add(name)
+    puts = Fate()
+    world.move(puts)
+    last = [at for at, call in enumerate(puts.calls) if call == "target.put"][-1]
+    for way_home in deaths(30):
+        world = make_world(window=window)
+        world.hq.window = window
+        for name in ELIGIBLE:
+            world.hq.add(name)
+        assert not world.survives(Fate(last, after=True))
+        world.runtime.sleep(31)
+        world.survives(Fate(way_home[0], after=way_home[1]), run="r2", home=True)
+        world.runtime.sleep(31)
+        world.move()
+        assert set(world.hq.ids()) | set(world.acme.ids()) >= set(ELIGIBLE), way_home
+        world.close()
+
+
 def test_the_window_runs_from_the_first_put(make_world: Make) -> None:
     """A repetition after the target's window is a possible duplicate, also when an attempt in
     between was swallowed: the window never restarts in our books."""
