@@ -102,8 +102,8 @@ PAIRS: Sequence[tuple[str, Strike]] = tuple(
 
 
 ARMED: Mapping[str, float] = {
-    "extend": 0.95, "is_open": 1.0, "set_open": 1.0, "lapse": 0.7, "enqueue": 0.3, "put": 0.95,
-    "settle": 0.95, "acquire": 0.3, "end_run": 0.25, "record_items": 0.8, "claim": 0.95,
+    "extend": 1.0, "is_open": 1.0, "set_open": 1.0, "lapse": 0.7, "enqueue": 0.3, "put": 0.95,
+    "settle": 1.0, "acquire": 0.3, "end_run": 0.25, "record_items": 0.8, "claim": 0.95,
     "measure": 0.25, "shift": 0.5, "create_run": 0.2, "append": 0.1, "renew": 0.1, "read": 0.1,
     "check_fence": 0.2,
 }
@@ -135,10 +135,11 @@ class FaultPlan:
             for more in (1, 2) if effect in RARE else ():
                 again = nth + 2 * more - chance.below(2)
                 self._aimed[(effect, again)] = strikes[(turn + 3 * more) % len(strikes)]
-        for effect in RARE if seed % 3 == 0 else ():
+        for effect in RARE if seed % 2 == 0 else ():
             strikes = STRIKES[effect]
-            self._aimed.setdefault((effect, 1 + seed // 3 % 3),
-                                   strikes[(seed // 9 + seed % 2) % len(strikes)])
+            self._aimed.setdefault((effect, 1 + seed // 26 % 2), strikes[seed // 2 % len(strikes)])
+        if seed % 16 == 5:
+            self._aimed[("extend", 1)] = Strike.CRASH_BEFORE  # it was the rarest of all pairs
         self.faultless = False
         self.frozen = 0
         """How many processes stand still."""

@@ -154,7 +154,9 @@ class Operator:
     def _at_random(self, run: Run, busy: list[Run]) -> None:
         if run in busy:
             verb = self.chance.weighted((("look", 12.0), ("resume", 2.0), ("stop", 2.0),
-                                         ("supersede", 2.0), ("another", 0.7), ("steal", 1.5)))
+                                         ("supersede", 2.0), ("another", 0.7),
+                                         # One that hangs is not looked at for long.
+                                         ("steal", 9.0 if self.faults.frozen else 1.5)))
         else:
             verb = self.chance.weighted((("look", 2.0), ("resume", 6.0),
                                          ("rollback", 8.0 if run.plan.supersedes else 2.0),

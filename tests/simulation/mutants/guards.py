@@ -308,21 +308,23 @@ class AnyLapse(_Borrowed):
 class Robber(Store):
     """`acquire` takes a run from a holder at work."""
 
-    def acquire(self, run: str, *, actor: Actor, ttl: float) -> tuple[Lease, bool]:
+    def acquire(self, run: str, *, actor: Actor, ttl: float,
+                steal: str = "") -> tuple[Lease, bool]:
         for lease in self.leases():
             if lease.run == run and lease.holder:
                 with self._db._inner.transaction("rob") as tx:  # type: ignore[attr-defined]
                     tx.execute("UPDATE run SET expires_at = :now - 1 WHERE id = :run",
                                {"run": run, "now": tx.now})
-        return super().acquire(run, actor=actor, ttl=ttl)
+        return super().acquire(run, actor=actor, ttl=ttl, steal=steal)
 
 
 class SameFence(Store):
     """A new holder gets the fence of the former one."""
 
-    def acquire(self, run: str, *, actor: Actor, ttl: float) -> tuple[Lease, bool]:
+    def acquire(self, run: str, *, actor: Actor, ttl: float,
+                steal: str = "") -> tuple[Lease, bool]:
         old = next((lease.fence for lease in self.leases() if lease.run == run), None)
-        lease, doubtful = super().acquire(run, actor=actor, ttl=ttl)
+        lease, doubtful = super().acquire(run, actor=actor, ttl=ttl, steal=steal)
         if old is None:
             return lease, doubtful
         with self._db._inner.transaction("lower") as tx:  # type: ignore[attr-defined]
@@ -333,8 +335,9 @@ class SameFence(Store):
 class Hasty(Store):
     """Nobody waits for a former holder who may be at work."""
 
-    def acquire(self, run: str, *, actor: Actor, ttl: float) -> tuple[Lease, bool]:
-        return super().acquire(run, actor=actor, ttl=ttl)[0], False
+    def acquire(self, run: str, *, actor: Actor, ttl: float,
+                steal: str = "") -> tuple[Lease, bool]:
+        return super().acquire(run, actor=actor, ttl=ttl, steal=steal)[0], False
 
 
 class Crowded(Store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -72,12 +73,15 @@ class Caught:
 
 
 def look(mutant: Mutant, seeds: Iterator[int] | range) -> Caught:
-    """Plays seeds until a promise is broken."""
+    """Plays seeds until a promise is broken. Raises TypeError for a mutant that cannot be called:
+    it is broken, and not caught."""
     tried = 0
     for seed in seeds:
         tried += 1
         story = simulate(seed, mutant.kinds, flows=mutant.flows)
         if story.violations:
+            if re.search(r"TypeError: \S+\(\) (got|takes|missing)", story.violations[0]):
+                raise TypeError(f"{mutant.name}: {story.violations[0]}")
             return Caught(seed, story.violations[0].partition(" (at ")[0], tried)
     return Caught(None, "", tried)
 
