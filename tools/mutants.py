@@ -26,7 +26,10 @@ EQUIVALENT_SEEDS = 200
 
 def play(name: str) -> tuple[str, Caught]:
     mutant = mutants()[name]
-    return name, look(mutant, range(EQUIVALENT_SEEDS if mutant.equivalent else play.within))
+    try:
+        return name, look(mutant, range(EQUIVALENT_SEEDS if mutant.equivalent else play.within))
+    except TypeError as broken:
+        return name, Caught(None, str(broken), 0)
 
 
 def main() -> int:
@@ -47,6 +50,8 @@ def main() -> int:
         for name, caught in pool.imap_unordered(play, names):
             found[name] = caught
             row(name, caught)
+            if options.write and caught.seed is not None:
+                remember({name: caught.seed})
     counted = [name for name in names if not mutants()[name].equivalent]
     survivors = [name for name in counted if found[name].seed is None]
     wrong = [name for name in names if mutants()[name].equivalent and found[name].seed is not None]
@@ -61,17 +66,19 @@ def main() -> int:
     print(f"{caught} of {len(counted)} caught within {options.within} seeds "
           f"({caught / max(1, len(counted)):.1%}), {len(names) - len(counted)} equivalent, "
           f"{time.monotonic() - began:.0f} s on {options.jobs} cores")
-    if options.write:
-        seeds = json.loads(HINTS.read_text()) if HINTS.exists() else {}
-        seeds = {name: seed for name, seed in seeds.items() if name in mutants()}
-        seeds |= {name: caught.seed for name, caught in found.items() if caught.seed is not None}
-        HINTS.write_text(json.dumps(dict(sorted(seeds.items())), indent=0) + "\n")
     return 1 if wrong or caught < 0.95 * len(counted) else 0
+
+
+def remember(found: dict[str, int]) -> None:
+    """At once: a search takes long, and may be stopped."""
+    seeds = json.loads(HINTS.read_text()) if HINTS.exists() else {}
+    seeds = {name: seed for name, seed in seeds.items() if name in mutants()} | found
+    HINTS.write_text(json.dumps(dict(sorted(seeds.items())), indent=0, ensure_ascii=False) + "\n")
 
 
 def row(name: str, caught: Caught) -> None:
     how = f"seed {caught.seed:4}  {caught.promise[:70]}" if caught.seed is not None else (
-        f"not in {caught.tried} seeds")
+        f"not in {caught.tried} seeds" if caught.tried else f"BROKEN {caught.promise}")
     print(f"{name:66}  {how}", flush=True)
 
 

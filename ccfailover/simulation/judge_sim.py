@@ -315,7 +315,7 @@ class Judge:
         elif kind == "undo.succeeded":
             if not str(effect.data.get("detail", "")).startswith("undone with"):
                 self._agrees("undo restores the first snapshot", step.spec,
-                             self._first[self._key(run.id, ref)], told, truth)
+                             self._first.get(self._key(run.id, ref)), told, truth)
             self._first_by.pop(self._key(run.id, ref), None)
             for name in self._family(run.id):
                 self._moved.get(name, set()).discard(ref)

@@ -23,6 +23,7 @@ from ccfailover.store import Store
 from ccfailover.transfer.book import Book
 from ccfailover.transfer.claims import Claims
 from ccfailover.transfer.delivery import Delivery
+from ccfailover.transfer.earlier import Earlier
 from ccfailover.transfer.mover import Mover
 from tests.simulation.mutants.effects import a, polls, said
 from tests.simulation.mutants.parts import (
@@ -102,6 +103,14 @@ def failed_is_passed(run: Run) -> Run:
 def never_started(run: Run) -> Run:
     """A resume that does not look whether what was done still holds."""
     return replace(run, started_at=None)
+
+
+def unbegun(run: Run) -> Run:
+    """What was begun and stopped is as if it had never been."""
+    return replace(run, steps={
+        name: replace(step, status=StepStatus.PENDING)
+        if step.status in (StepStatus.FAILED, StepStatus.SKIPPED) else step
+        for name, step in run.steps.items()})
 
 
 def first_attempt(run: Run) -> Run:
@@ -217,8 +226,23 @@ class DeafToStoreErrors(Driver):
 class ForwardAgain(Carrier):
     """A resume of an interrupted rollback goes forward."""
 
-    def resume(self, run: Run) -> Flow:
-        yield from super().resume(replace(run, back=False))
+    def _drive(self, run_id: str, *, back: bool) -> Flow:
+        yield from super()._drive(run_id, back=back and self.verb == "rollback")
+
+
+class LooksOnce(Carrier):
+    """Carries a run the way it went when it was looked at, whatever others did since."""
+
+    def _take(self, run: Run, steal: str = "") -> Flow:
+        yield from super()._take(run, steal)
+        return run
+
+
+class NoPermit(Driver):
+    """Between two attempts of one call nobody asks whether the lease still lasts."""
+
+    def _may_write(self, seconds: float) -> None:
+        del seconds
 
 
 class ShortSighted(Store):
@@ -358,7 +382,7 @@ def idle(found: type[Any]) -> type[Step]:
 
 def moving(kind: type[Mover] = Mover, *, book: type[Book] | None = None,
            claims: type[Claims] | None = None, delivery: type[Delivery] | None = None,
-           ) -> Callable[[type[Any]], type[Step]]:
+           earlier: type[Earlier] | None = None) -> Callable[[type[Any]], type[Step]]:
     """Transfers whose movers are of another class, or have parts of another."""
     def change(found: type[Any]) -> type[Step]:
         class Begins(kind):
@@ -368,10 +392,12 @@ def moving(kind: type[Mover] = Mover, *, book: type[Book] | None = None,
                     self._claims.__class__ = claims
                 if book:
                     self._book.__class__ = book
+                if earlier:
+                    self._book.earlier.__class__ = earlier
 
         class Moving(found):  # type: ignore[misc]
-            def _make(self, *args: Any) -> Any:
-                mover = super()._make(*args)
+            def _make(self, *args: Any, **more: Any) -> Any:
+                mover = super()._make(*args, **more)
                 mover.__class__ = Begins
                 if delivery:
                     mover._delivery.__class__ = delivery
@@ -426,6 +452,20 @@ class StrandsNothing(Mover):
     def _finish(self, why: str) -> Any:
         self._unproven = dict.fromkeys(self._unproven, True)
         return super()._finish(why)
+
+
+class KnowsNoReturn(Earlier):
+    """What came back is taken for what was left behind, and deleted."""
+
+    def came_back(self, row: Any) -> bool:
+        return False
+
+
+class KnowsNoTaking(Earlier):
+    """Believes a target that swallows a put, though a later move took the item away."""
+
+    def taken_on(self, row: Any) -> bool:
+        return False
 
 
 class WritesLate(Book):
@@ -596,6 +636,9 @@ def mutants() -> Iterator[Mutant]:
         ("what cannot be read back is taken for done", Flows(driver=UnreadIsDone)),
         ("a journal that cannot be written is no obstacle", Flows(driver=DeafToStoreErrors)),
         ("a resumed rollback goes forward", Flows(carrier=ForwardAgain)),
+        ("a run is carried as it was when it was looked at", Flows(carrier=LooksOnce)),
+        ("nobody asks before an attempt is repeated", Flows(driver=NoPermit)),
+        ("a resume goes back behind a begun increment", forward(unbegun)),
         ("only the first twenty events are read", Flows(store=ShortSighted)),
         ("possible duplicates are forgotten", Flows(store=ForgetsDuplicates)),
         ("a run that ended keeps its scopes", Flows(store=EndsWithoutScopes)),
@@ -637,5 +680,7 @@ def mutants() -> Iterator[Mutant]:
         ("a put that was not heard of has not landed", "transfer",
          moving(delivery=PessimistDelivery)),
         ("one taken item of a batch is all of it", "transfer", moving(delivery=AllOrNothing)),
+        ("what came back is a leftover", "transfer", moving(earlier=KnowsNoReturn)),
+        ("a swallowed put is believed", "transfer", moving(earlier=KnowsNoTaking)),
     ):
         yield Mutant(name, kinds=step(kinds, change))
