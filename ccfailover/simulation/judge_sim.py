@@ -86,6 +86,8 @@ class Judge:
         process = task.process if task else None
         effect = process.specs.get(task) if isinstance(process, Carrier) else None
         spec = getattr(effect, "step", None)
+        if isinstance(process, Carrier):
+            self.leases.sends(process, operation, process.lease)
         if operation in ("shift", "set_open") and not isinstance(effect, engine.Apply):
             self.broken("the engine decides", f"{operation} {ref} outside of an Apply")
         return Sender(operation, ref, self.scheduler.seconds, process, task,
@@ -108,8 +110,7 @@ class Judge:
                 (late_ones := self._late.setdefault((carrier.number, ref), set())).add(
                     (sender.step, sender.undo))
                 if len(late_ones) > 1:
-                    self.broken("one late write", f"{carrier} wrote {ref} again after its lease "
-                                                  "had been taken")
+                    self.broken("one late write", f"{carrier} wrote {ref} again, overtaken")
 
     def put(self, sender: Sender, items: Sequence[WorkItem]) -> None:
         if isinstance(sender.process, Carrier):
@@ -353,10 +354,8 @@ class Judge:
 
     def _was_succeeded(self, carrier: Carrier) -> bool:
         """Whether somebody else took its run up, or ended it."""
-        lease = carrier.lease
-        return lease is not None and not any(
-            held.run == lease.run and held.fence == lease.fence
-            for held in self.office.store.leases())
+        held = {(lease.run, lease.fence) for lease in self.office.store.leases()}
+        return carrier.lease is not None and (carrier.lease.run, carrier.lease.fence) not in held
 
     def _family(self, run_id: str) -> tuple[str, ...]:
         """A run after those that it superseded, and those before them."""

@@ -15,6 +15,9 @@ HEARS_WITHIN = 5.0
 """Seconds in which a stop reaches whoever is at work, between two steps."""
 STOPS_WITHIN = 75.0
 """Seconds in which a long step lets go: one slice of work, and what a dead platform takes."""
+WRITES = ("shift", "set_open", "claim", "put", "settle", "extend")
+OVERTAKEN = 3.0
+"""Seconds in which whoever lost the lease to somebody else hears of it."""
 SLACK = 0.5
 
 OPEN_TO_ALL = ("confirmation.given", "stop.requested", "approval.given", "approval.declined",
@@ -45,6 +48,7 @@ class LeaseJudge:
         self._before: dict[Task, _Before] = {}
         self._taken_at: dict[Process, float] = {}
         self._acts_from: dict[Process, float] = {}
+        self._lost_at: dict[tuple[str, int], float] = {}
         self._stops: dict[str, float] = {}
         self._ended: set[Process] = set()
         self.fenced_at: dict[Process, float] = {}
@@ -97,6 +101,8 @@ class LeaseJudge:
         """`taking` "": it superseded, which a person decides over a holder at work, too; as
         whoever steals does, with a reason."""
         self._taken_at[process] = self.scheduler.seconds
+        if former is not None:
+            self._lost_at[(former.run, former.fence)] = self.scheduler.seconds
         if former is None or not former.holder:
             return
         stolen = self.store.read(f"run:{former.run}")[-1].kind == "lease.stolen"
@@ -112,6 +118,15 @@ class LeaseJudge:
         if self.scheduler.seconds < self._acts_from.get(process, 0.0) and not jumped:
             self.broken("a successor waits", f"{what} by {process}, while its predecessor may "
                                              "still be at work")
+
+    def sends(self, process: Process, operation: str, lease: Lease | None) -> None:
+        """Before every attempt of a write: whoever has been overtaken hears of it within a beat,
+        also between two attempts of one call."""
+        lost = self._lost_at.get((lease.run, lease.fence)) if lease is not None else None
+        if (lost is not None and not process.troubled and operation in WRITES
+                and self.scheduler.seconds - max(lost, process.frozen_at) > OVERTAKEN):
+            self.broken("one owner", f"{process} begins a call, overtaken "
+                                     f"{self.scheduler.seconds - lost:.0f} s ago")
 
     def puts(self, process: Process) -> None:
         """Items are sent under the fence, too: a batch may be tried again for half a minute."""

@@ -159,7 +159,8 @@ class Operator:
                                          ("steal", 9.0 if self.faults.frozen else 1.5)))
         else:
             verb = self.chance.weighted((("look", 2.0), ("resume", 6.0),
-                                         ("rollback", 8.0 if run.plan.supersedes else 2.0),
+                                         ("rollback", 8.0 if run.plan.supersedes
+                                          or self.faults.frozen else 2.0),
                                          ("supersede", 2.5), ("skip", 1.0), ("abort", 0.5),
                                          ("another", 0.7)))
         self._act(verb, run)

@@ -116,6 +116,10 @@ class SimWorld:
             ill = chance.between(0.5, chance.choice([5.0, 20.0, self.calm_at - 30]))
             well = min(ill + chance.choice([4.0, 30.0, 150.0]), self.calm_at - 12)
             changes += [Change(ill, True, State.DEGRADED), Change(well, True, State.HEALTHY)]
+            if well < self.calm_at - 60 and self.kind != "full_failover":
+                again = chance.between(well + 2, self.calm_at - 40)
+                changes += [Change(again, True, State.DEGRADED),
+                            Change(min(again + 60, self.calm_at - 12), True, State.HEALTHY)]
 
     def _window(self, chance: Chance) -> tuple[float, float]:
         """Seconds between which nothing planned may move: (0, 0) in most stories."""
