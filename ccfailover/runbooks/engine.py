@@ -142,7 +142,9 @@ def _is_ahead(branch: Branch, steps: dict[str, StepRecord], spec: StepSpec) -> E
     this run that did not come to its end, or by the person who skipped one."""
     for other in reversed(branch.steps):
         step = steps[other.id]
-        if other is spec or not spec.lever or other.lever != spec.lever:
+        if other is spec or not spec.lever:
+            break
+        if other.lever != spec.lever:
             continue
         if step.status is StepStatus.SKIPPED:
             return True

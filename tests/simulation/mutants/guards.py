@@ -474,8 +474,8 @@ def choosing(choice: Callable[..., Eligibility]) -> Callable[[type[Any]], type[S
 
 def unfenced_move(found: type[Any]) -> type[Step]:
     class UnfencedMove(found):  # type: ignore[misc]
-        def _make(self, *args: Any) -> Any:
-            mover = super()._make(*args)
+        def _make(self, *args: Any, **more: Any) -> Any:
+            mover = super()._make(*args, **more)
             mover._check_fence = lambda: None
             mover._delivery._check_fence = lambda: None
             return mover
@@ -485,8 +485,8 @@ def unfenced_move(found: type[Any]) -> type[Step]:
 
 def unstoppable_move(found: type[Any]) -> type[Step]:
     class UnstoppableMove(found):  # type: ignore[misc]
-        def _make(self, *args: Any) -> Any:
-            mover = super()._make(*args)
+        def _make(self, *args: Any, **more: Any) -> Any:
+            mover = super()._make(*args, **more)
             mover._stop = lambda: False
             return mover
 
