@@ -299,7 +299,7 @@ def _unfinished(tx: Transaction, run: str, *, not_done: str) -> tuple[Any, ...]:
         raise UsageError(f"there is no run {run[:60]!r}", not_done=not_done,
                          hint="ccfailover runs list")
     if rows[0][0] is not None:
-        raise UsageError(f"run {run} has ended ({rows[0][0]})", where=f"run {run}",
+        raise UsageError(f"it has ended ({rows[0][0]})", where=f"run {run}",
                          not_done=not_done, hint=f"ccfailover runs show {run}")
     return rows[0]
 

@@ -431,7 +431,7 @@ class Trial:
         for person in self.people:
             if person.code not in (KILLED, 0, 4, 5, 6, 7, 8, 11) or "Traceback" in person.said():
                 if person.code == 2 and any(words in person.said() for words in
-                                            ("no run is open", "has ended: ")):
+                                            ("no run is open", "has ended: ", "it has ended (")):
                     continue  # the sleeper had woken up and brought it to its end
                 say(f"{person.words[0]} ended with {person.code}: {person.said()[-600:]}")
         with self.desk() as desk:

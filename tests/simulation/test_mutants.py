@@ -31,8 +31,8 @@ def test_what_is_called_equivalent_breaks_nothing(name: str) -> None:
 
 
 def test_nearly_all_are_caught() -> None:
-    """Of all that are not equivalent, few survive, and each is named. The bar is 95 %: since the
-    stories changed, 94 % are caught within 300 seeds; the search of 2,000 is still to be made."""
+    """Of all that are not equivalent, at least 95 % are caught within 2,000 seeds, and each
+    survivor is named, with the reason."""
     assert set(SURVIVORS) <= set(COUNTED)
     assert all(SURVIVORS.values())
-    assert 1 - len(SURVIVORS) / len(COUNTED) >= 0.93
+    assert 1 - len(SURVIVORS) / len(COUNTED) >= 0.95

@@ -52,8 +52,6 @@ OTHERS: tuple[tuple[str, Wanted, Callable[[Any], Any]], ...] = (
 )
 
 EQUIVALENT = {
-    "a look whether a step holds is done twice":
-        "a look changes nothing, and the second is as good as the first",
     "a look whether an undo holds is done twice":
         "a look changes nothing, and the second is as good as the first",
     "a look whether what was done still holds is done twice":
@@ -64,8 +62,6 @@ EQUIVALENT = {
         "the answer can only turn to yes, and then both are right",
     "a wait between two looks is done twice": "it polls half as often",
     "a look at the clock is done twice": "the second is a moment later",
-    "a snapshot is done twice":
-        "nothing has been touched between the two, and the second is the one that is journaled",
     "a question to the guards is done twice":
         "the second answer is a moment younger, and it is the one that counts",
     "'step.started' is swapped with what comes next":
@@ -88,8 +84,6 @@ EQUIVALENT = {
         "it is the last effect of the run: nothing comes next",
     "'run.aborted' is swapped with what comes next":
         "it is the last effect of the run: nothing comes next",
-    "a wait between two looks is swapped with what comes next":
-        "it waits after the look and not before it",
     "the branches is done twice": "a branch that has ended does nothing the second time",
 }
 

@@ -571,8 +571,7 @@ def _leases() -> Iterator[Mutant]:
     yield Mutant("a lost lease is no obstacle", Flows(driver=Fearless))
     yield Mutant("a moment of lease is enough", Flows(driver=Brief),
                  equivalent="the check renews the lease first, and no step may take as long")
-    yield Mutant("the heart's word of a lost lease is not heard", Flows(driver=DeafToLoss),
-                 equivalent="the fence is asked of the store each time, which knows it, too")
+    yield Mutant("the heart's word of a lost lease is not heard", Flows(driver=DeafToLoss))
     for name, carrier in (("the heart never renews", NoHeart), ("the heart renews late", LateHeart),
                           ("the heart never hears a stop", DeafHeart),
                           ("a successor does not wait", Impatient),

@@ -20,31 +20,28 @@ WITHIN = 2000
 """Seeds within which a mutant must be caught to count as caught."""
 
 
-LATER = "not in the first 300 of today's stories; the search of 2,000 is still to be made"
-
 SURVIVORS: dict[str, str] = {
-    "a look whether what was done still holds is dropped":
-        LATER,
-    "a look whether what was done still holds is swapped with what comes next":
-        LATER,
-    "on a resume nobody asks how the last increment was borne":
-        LATER,
-    "a no is no obstacle":
-        LATER,
-    "a lease that has run out is as good as new":
-        LATER,
-    "anybody may end a run":
-        LATER,
-    "a successor does not get its predecessor's scopes":
-        LATER,
-    "anybody may let a run go":
-        LATER,
-    "a lever is read once and for all":
-        LATER,
-    "a resume does not look at what was done":
-        LATER,
-    "stranded copies are taken for deleted":
-        LATER,
+    "a move does not check the fence between batches":
+        "the permit asks before each call all the same: two locks on one door",
+    "a move does not hear a stop":
+        "the engine hears it after each slice of 20 s, within what the judge allows a long step",
+    "claims are not given back":
+        "items show again when their claims end by themselves: it only takes longer",
+    "a run is carried as it was when it was looked at":
+        "a process must stand still between its look and the lease while somebody else rolls back: "
+        "1 story in 3,000 (seed 2745 of earlier stories); tests/unit/operations/test_takeover.py",
+    "what came back is a leftover":
+        "a run dies between put and ledger, its successor brings the items home, dies between "
+        "delete and ledger, and is rolled back: 1 story in 10,000; test_crashes.py has every death",
+    "a swallowed put is believed":
+        "as above, within the five minutes in which a target swallows; test_crashes.py has it",
+    "a claim lasts for ever":
+        "needs a batch that stands still for longer than a claim (20 s) and less than the lease "
+        "(30 s), and home's own consumer at that item just then; tests/unit/transfer",
+    "a move strands nothing":
+        "needs a source that fails each deletion of one item to the end of the move and yet "
+        "answers; to the judge it looks like the source that lies, a known limit; "
+        "tests/unit/transfer",
 }
 """Not caught within these seeds, though they would break something: why not."""
 
