@@ -106,7 +106,7 @@ class Judge:
             self._moved.setdefault(carrier.run.id, set()).add(ref)
             if not self._owns(carrier):
                 self.disturbed[ref] = self.scheduler.seconds
-            if self._was_succeeded(carrier):
+            if self._was_succeeded(carrier) and not late:  # what the network kept is not ours
                 (late_ones := self._late.setdefault((carrier.number, ref), set())).add(
                     (sender.step, sender.undo))
                 if len(late_ones) > 1:
