@@ -267,8 +267,9 @@ class Judge:
             self._waits[lease.run] = at + LEASE_SECONDS - 1
 
     def left(self, carrier: Carrier, run: Run) -> None:
-        """A process that comes to its end in good order leaves a word on how the run stands."""
-        if run.phase.is_open and run.phase not in (RunState.PAUSED, RunState.STUCK):
+        """A process that ends in good order, and not overtaken, says how the run stands."""
+        if (run.phase.is_open and run.phase not in (RunState.PAUSED, RunState.STUCK)
+                and not self._was_succeeded(carrier)):
             self.broken("the run says how it stands", f"{run.id} was left {run.phase.value}")
 
     def fell(self, carrier: Carrier, error: Exception) -> None:
