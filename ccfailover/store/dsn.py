@@ -34,7 +34,7 @@ def read(location: str, *, statement_timeout: float, lock_timeout: float) -> Add
     several hosts the one that takes writes is used, and a commit that returns is on its disk.
     Raises StoreError, which quotes nothing of a `location` that cannot be understood.
     """
-    given = _understood(location)
+    given = understood(location)
     timeouts = {
         "synchronous_commit": "on",
         "statement_timeout": f"{int(statement_timeout * 1000)}ms",
@@ -55,7 +55,9 @@ def read(location: str, *, statement_timeout: float, lock_timeout: float) -> Add
     return Address(params, _shown(given), secrets)
 
 
-def _understood(location: str) -> dict[str, Any]:
+def understood(location: str) -> dict[str, Any]:
+    """Its parts. Raises StoreError, which quotes nothing of it, for one that makes no sense or
+    that libpq would understand in another way than a person."""
     authority = re.split(r"[/?]", location.partition("://")[2], maxsplit=1)[0]
     try:
         given = conninfo_to_dict(location)

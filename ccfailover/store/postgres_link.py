@@ -25,6 +25,7 @@ class Link(psycopg.Connection[Row]):
     longest: float = math.inf
     """Seconds after which the server is asked to stop; `GRACE` later the connection is closed,
     which is a psycopg.OperationalError."""
+    grace: float = GRACE
     runtime: Runtime
 
     def wait(
@@ -39,12 +40,14 @@ class Link(psycopg.Connection[Row]):
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                if not ready and self.runtime.monotonic() >= limit:
-                    if asked:
+                late = self.runtime.monotonic() - limit
+                # One that talks without end, and never comes to its answer, gives none either.
+                if late >= 0 and (not ready or asked or late >= self.grace):
+                    if asked or ready:
                         self.pgconn.finish()
                         raise psycopg.OperationalError(
-                            f"no answer within {self.longest + GRACE:g} s")
-                    limit, asked = limit + GRACE, True
+                            f"no answer within {self.longest + self.grace:g} s")
+                    limit, asked = limit + self.grace, True
                     self._ask_to_stop()
                 wanted = gen.send(ready)
         except StopIteration as end:
@@ -54,7 +57,7 @@ class Link(psycopg.Connection[Row]):
     def _ask_to_stop(self) -> None:
         longest, self.longest = self.longest, math.inf
         try:
-            self.cancel_safe(timeout=GRACE / 2)
+            self.cancel_safe(timeout=self.grace / 2)
         except psycopg.Error:
             return  # it does not take even that; the connection is closed when the grace is over
         finally:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROVIDERS = {
     "http": "ccfailover.providers.http:HttpProvider",
+    "postgresql": "ccfailover.providers.postgresql:PostgresqlProvider",
     "sqs": "ccfailover.providers.sqs:SqsProvider",
 }
 PROBES = {

@@ -10,12 +10,14 @@ from tests.conformance.subjects import (
     TOKEN,
     BacklogSubject,
     HttpSubject,
+    PostgresSubject,
     RouteSubject,
     SimulatedBacklog,
     SimulatedRoute,
     SqsSubject,
 )
 from tests.servers import start
+from tests.servers.pgweather import PostgresWeather
 from tests.servers.weather import Weather
 
 
@@ -43,9 +45,20 @@ def route_subject(request: pytest.FixtureRequest) -> Iterator[RouteSubject]:
         subject.provider.close()
 
 
-@pytest.fixture(params=["sqs", "sqs.fifo", "simulated", "simulated.fifo"])
+BACKLOGS = ["sqs", "sqs.fifo", "simulated", "simulated.fifo", "postgresql", "postgresql.keys"]
+
+
+@pytest.fixture(params=BACKLOGS)
 def backlog_subject(request: pytest.FixtureRequest) -> Iterator[BacklogSubject]:
     fifo = request.param.endswith(".fifo")
+    if request.param.startswith("postgresql"):
+        server = request.getfixturevalue("postgres")
+        with PostgresWeather(server.port) as sky:
+            keyed = request.param.endswith(".keys")
+            table = PostgresSubject(server, sky, keyed=keyed, body="text" if keyed else "bytea")
+            yield table
+            table.provider.close()
+        return
     if request.param.startswith("simulated"):
         yield SimulatedBacklog(fifo=fifo)
         return

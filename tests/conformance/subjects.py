@@ -16,10 +16,12 @@ from typing import Any, ClassVar
 from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.providers import Backlog, Provider, Route
 from ccfailover.providers.http import HttpProvider
+from ccfailover.providers.postgresql import PostgresqlProvider
 from ccfailover.providers.sqs import SqsProvider
 from ccfailover.runtime import SystemRuntime
 from ccfailover.simulation.platform import Fault, SimulatedPlatform
 from ccfailover.simulation.providers import SimulatedProvider
+from tests.servers.pgweather import PostgresWeather
 from tests.servers.weather import Weather
 
 TOKEN = "tok-5ecret-9f1d"
@@ -170,13 +172,18 @@ class SimulatedRoute(RouteSubject):
 
 
 class BacklogSubject(ABC):
-    """Two queues, `source` and `target`, on one platform; `fifo` ones swallow a key's repeat."""
+    """Two queues, `source` and `target`, on one platform; `fifo` ones swallow a key's repeat, and
+    keep the order within a group where they are `ordered`, too."""
 
     provider: Provider
     source: LeverSpec
     target: LeverSpec
     fifo: bool
     hostile: tuple[str, ...] = ()
+
+    @property
+    def ordered(self) -> bool:
+        return self.fifo
 
     @abstractmethod
     def make(self, *, timeout: float = 10.0, port: int | None = None) -> Provider: ...
@@ -304,6 +311,77 @@ class SqsSubject(BacklogSubject):
         self.client.set_queue_attributes(
             QueueUrl=self._urls[self.source.ref], Attributes={"RedrivePolicy": json.dumps(
                 {"deadLetterTargetArn": arn, "maxReceiveCount": times})})
+
+
+class PostgresSubject(BacklogSubject):
+    """Tables of a database of its own; `fifo` stands for one that keeps the keys of deliveries."""
+
+    ordered = False
+
+    def __init__(self, server: Any, weather: PostgresWeather, *, keyed: bool, body: str) -> None:
+        self.fifo = keyed
+        self._server, self._weather, self._body = server, weather, body
+        # Each mode is waited out for seconds; both kinds of table have one connection.
+        self.hostile = () if keyed else ("garbage", "endless", "huge", "hang", "cut_reply")
+        weather.clear()
+        number = next(_numbers)
+        names = []
+        for side in ("hq", "acme"):
+            name = f"{side}_{number}"
+            server.sql(
+                f"CREATE TABLE {name} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+                f"payload {body} NOT NULL, claim text, claimed_until timestamptz, "
+                "receives int NOT NULL DEFAULT 0, created_at timestamptz NOT NULL DEFAULT now(), "
+                "item_id text, submitted text, hops int NOT NULL DEFAULT 0, attributes jsonb, "
+                "delivery_key text)")
+            server.sql(f"CREATE TABLE {name}_keys (key text PRIMARY KEY, "
+                       "at timestamptz NOT NULL DEFAULT now())")
+            names.append(name)
+        self._item: dict[str, object] = {
+            "item": ITEM, "max_item_bytes": 20_000, "columns": {"body": "payload"}}
+        self.source = self._lever(names[0])
+        self.target = self._lever(names[1])
+        self.provider = self.make()
+
+    def _lever(self, name: str) -> LeverSpec:
+        keys = {"keys": f"public.{name}_keys"} if self.fifo else {}
+        return LeverSpec("los", f"public.{name}", {**self._item, **keys})
+
+    def make(self, *, timeout: float = 10.0, port: int | None = None) -> Provider:
+        where = self._weather.port if port is None else dead_port()
+        dsn = self._server.dsn("postgres").replace(f":{self._server.port}/", f":{where}/")
+        secrets = {**SECRETS, "env:LOS_DSN": dsn}
+        return PostgresqlProvider(
+            ProviderSpec("los", "postgresql", {"dsn": "env:LOS_DSN", "timeout": timeout}),
+            resolve=secrets.__getitem__, runtime=SystemRuntime())
+
+    def send(self, body: bytes, group: str = "g") -> None:
+        import psycopg
+
+        with psycopg.connect(self._server.dsn("postgres"), autocommit=True) as link:
+            link.execute(
+                f"INSERT INTO {self.source.ref} (payload, attributes) VALUES "
+                f"({'%s' if self._body == 'bytea' else 'convert_from(%s, $$UTF8$$)'}, %s::jsonb)",
+                (body, json.dumps({"branch": "0417", "weight:Number.int": "3",
+                                   "mark:Binary": "AP8="})))
+
+    def bodies(self, lever: LeverSpec) -> list[bytes]:
+        out = "payload" if self._body == "bytea" else "convert_to(payload::text, 'UTF8')"
+        return [bytes(row[0]) for row in self._server.sql(
+            f"SELECT {out} FROM {lever.ref} WHERE claimed_until IS NULL OR claimed_until <= now()")]
+
+    def count(self, lever: LeverSpec) -> int:
+        return int(self._server.sql(f"SELECT count(*) FROM {lever.ref}")[0][0])
+
+    def meet(self, *what: str) -> None:
+        self._weather.next(*(_WEATHER.get(name, name) for name in what))
+
+    def calls(self) -> int:
+        return self._weather.requests
+
+    def limit_receives(self, times: int) -> None:
+        self._item["max_receives"] = times
+        self.source = self._lever(self.source.ref.removeprefix("public."))
 
 
 class SimulatedBacklog(BacklogSubject):

@@ -130,7 +130,7 @@ def test_what_belongs_to_an_item_travels_with_it(backlog_subject: BacklogSubject
     assert (arrived.hops, arrived.submitted) == (1, item.submitted)
     assert arrived.attributes == item.attributes
     assert arrived.attributes["branch"] == "0417"
-    assert (":group" in arrived.attributes) == backlog_subject.fifo
+    assert (":group" in arrived.attributes) == backlog_subject.ordered
     assert arrived.receives == 1
 
 
@@ -221,7 +221,8 @@ def test_capabilities_claim_idempotence_only_where_it_is_real(
         [result] = target.put([item], keys={"U1": "U1:r1:1"})
         assert result.ok
     able = backlog_subject.provider.capabilities(
-        backlog_subject.provider.spec.params, {"ref": backlog_subject.target.ref})
+        backlog_subject.provider.spec.params,
+        {"ref": backlog_subject.target.ref, **backlog_subject.target.params})
     assert able.backlogs and able.idempotent_put == backlog_subject.fifo
     assert backlog_subject.count(backlog_subject.target) == (1 if able.idempotent_put else 2)
     [result] = target.put([item], keys={"U1": "U1:r2:2"})
@@ -309,7 +310,7 @@ def test_the_receive_limit_is_known(backlog_subject: BacklogSubject) -> None:
     backlog = backlog_subject.backlog()
     assert backlog.max_receives() is None
     backlog_subject.limit_receives(3)
-    assert backlog.max_receives() == 3
+    assert backlog_subject.backlog().max_receives() == 3
 
 
 def test_receives_are_counted_up_to_the_limit(backlog_subject: BacklogSubject) -> None:
