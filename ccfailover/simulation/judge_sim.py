@@ -256,7 +256,7 @@ class Judge:
         """It has taken runs up, or superseded them, perhaps from somebody at work. The call of
         that moment is the one late write, for which whoever carries the run on has to wait."""
         lease = carrier.lease
-        if lease is None:
+        if lease is None or self._was_succeeded(carrier):  # by now
             return
         # It may have stood still since it was given the lease, and the clock been set back.
         at = self.scheduler.seconds - max(0, self.office.runtime.now() - lease.since) / SECOND
