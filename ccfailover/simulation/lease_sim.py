@@ -121,9 +121,11 @@ class LeaseJudge:
 
     def sends(self, process: Process, operation: str, lease: Lease | None) -> None:
         """Before every attempt of a write: whoever has been overtaken hears of it within a beat,
-        also between two attempts of one call."""
+        also between two attempts of one call. Not so fast when the clock has jumped: then nothing
+        is written that would tell, until whoever took the lease has waited it out."""
         lost = self._lost_at.get((lease.run, lease.fence)) if lease is not None else None
         if (lost is not None and not process.troubled and operation in WRITES
+                and self.jumped_at < lost - LEASE_SECONDS
                 and self.scheduler.seconds - max(lost, process.frozen_at) > OVERTAKEN):
             self.broken("one owner", f"{process} begins a call, overtaken "
                                      f"{self.scheduler.seconds - lost:.0f} s ago")
