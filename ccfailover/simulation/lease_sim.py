@@ -13,8 +13,9 @@ from ccfailover.store import Store
 
 HEARS_WITHIN = 5.0
 """Seconds in which a stop reaches whoever is at work, between two steps."""
-STOPS_WITHIN = 75.0
-"""Seconds in which a long step lets go: one slice of work, and what a dead platform takes."""
+STOPS_WITHIN = 100.0
+"""Seconds in which a long step lets go: one slice of work, and what a dead platform takes. Calls of
+several branches nest here, so that one may have to wait for another's."""
 WRITES = ("shift", "set_open", "claim", "put", "settle", "extend")
 OVERTAKEN = 3.0
 """Seconds in which whoever lost the lease to somebody else hears of it."""
