@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.policy import LeverSpec
-from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
 from ccfailover.providers.patience import Permit
 from ccfailover.providers.wrappers import Retrying
 from ccfailover.simulation.clock_sim import VirtualRuntime
@@ -12,33 +11,14 @@ from ccfailover.simulation.providers import SimulatedProvider
 from ccfailover.simulation.world_sim import SWITCH, SimWorld
 
 
-class SimLevers:
+class SimLevers(Retrying):
     """Levers of the simulated platform for one process: every attempt to write asks `permit`."""
 
     def __init__(self, world: SimWorld, runtime: VirtualRuntime, permit: Permit) -> None:
-        self._spec = world.policy.providers[SWITCH]
-        provider = SimulatedProvider(self._spec, resolve=lambda reference: "", runtime=runtime,
-                                     platform=world.platform)
-        self._source = Retrying(provider, runtime=runtime, permit=permit)
-
-    def route_view(self, lever: LeverSpec) -> RouteView:
-        return self._source.route_view(lever)
-
-    def route(self, lever: LeverSpec) -> Route:
-        return self._source.route(lever)
-
-    def gate_view(self, lever: LeverSpec) -> GateView:
-        return self._source.gate_view(lever)
-
-    def gate(self, lever: LeverSpec) -> Gate:
-        return self._source.gate(lever)
-
-    def backlog_view(self, lever: LeverSpec) -> BacklogView:
-        return self._source.backlog_view(lever)
-
-    def backlog(self, lever: LeverSpec) -> Backlog:
-        return self._source.backlog(lever)
+        spec = world.policy.providers[SWITCH]
+        super().__init__(SimulatedProvider(spec, resolve=lambda reference: "", runtime=runtime,
+                                           platform=world.platform), runtime, permit=permit)
+        self._params = spec.params
 
     def capabilities(self, lever: LeverSpec) -> Capabilities:
-        return SimulatedProvider.capabilities(self._spec.params,
-                                              {"ref": lever.ref, **lever.params})
+        return SimulatedProvider.capabilities(self._params, {"ref": lever.ref, **lever.params})

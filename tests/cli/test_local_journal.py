@@ -43,9 +43,9 @@ def shared(world, server: Postgres, tmp_path: Path):
 
 
 @pytest.fixture
-def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For verbs that run in this process: the wait for lapsed leases takes a moment only."""
-    monkeypatch.setattr(local, "wait_seconds", lambda desk: 0.5)
+def short_lease(shared) -> None:
+    """Leases of the policy that are soon waited out."""
+    shared.edit("location: this_machine}", "location: this_machine, lease: 5s}")
 
 
 def acted(world, *words: str, local_journal: bool = False, reason: str = "INC-1",

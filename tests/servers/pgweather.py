@@ -10,9 +10,8 @@ import contextlib
 import socket
 import struct
 import threading
-from collections import deque
-from types import TracebackType
-from typing import Self
+
+from tests.servers.weather import Sky
 
 MODES = frozenset({
     "lose_reply",   # forward, swallow whatever is answered
@@ -25,40 +24,25 @@ MODES = frozenset({
 })
 
 
-class PostgresWeather:
+class PostgresWeather(Sky):
+    modes = MODES
+
     def __init__(self, port: int) -> None:
+        super().__init__()
         self._upstream = ("127.0.0.1", port)
-        self._modes: deque[str] = deque()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
         self.requests = 0
         self._open: list[socket.socket] = []
-        self._stopped = threading.Event()
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def next(self, *modes: str) -> None:
-        unknown = set(modes) - MODES
-        if unknown:
-            raise ValueError(f"no such weather: {unknown}")
-        self._modes.extend(modes)
-
-    def clear(self) -> None:
-        self._modes.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self._stopped.set()
-        self._listener.close()
+    def close(self) -> None:
+        super().close()
         for each in self._open:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
     def _serve(self) -> None:
-        while not self._stopped.is_set():
+        while not self._stop.is_set():
             try:
                 peer, _ = self._listener.accept()
                 upstream = socket.create_connection(self._upstream, timeout=5)
@@ -101,10 +85,10 @@ class PostgresWeather:
             peer.sendall(b"\xff\xfe\x00 this is not the protocol" * 10)
         elif mode == "huge":
             peer.sendall(b"D" + struct.pack("!i", 1 << 30) + b"x" * 100_000)
-            self._stopped.wait(30)
+            self._stop.wait(30)
         elif mode == "endless":
             notice = b"SNOTICE\0VNOTICE\0C00000\0Mwait\0\0"
-            while not self._stopped.wait(0.05):
+            while not self._stop.wait(0.05):
                 peer.sendall(b"N" + struct.pack("!i", 4 + len(notice)) + notice)
         peer.close()
 

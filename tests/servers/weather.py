@@ -10,7 +10,7 @@ import socket
 import threading
 from collections import deque
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 MODES = frozenset({
     "fair",            # forward as it is
@@ -30,19 +30,19 @@ MODES = frozenset({
 })
 
 
-class Weather:
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self._upstream = (host, port)
+class Sky:
+    """What kinds of weather there are, and which ones come next; `close` ends it."""
+
+    modes: ClassVar[frozenset[str]]
+
+    def __init__(self) -> None:
         self._modes: deque[str] = deque()
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.requests: list[bytes] = []
-        self._threads: list[threading.Thread] = []
-        self._spawn(self._serve)
 
     def next(self, *modes: str) -> None:
-        unknown = set(modes) - MODES
+        unknown = set(modes) - self.modes
         if unknown:
             raise ValueError(f"no such weather: {unknown}")
         self._modes.extend(modes)
@@ -60,6 +60,20 @@ class Weather:
     def close(self) -> None:
         self._stop.set()
         self._listener.close()
+
+
+class Weather(Sky):
+    modes = MODES
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        super().__init__()
+        self._upstream = (host, port)
+        self.requests: list[bytes] = []
+        self._threads: list[threading.Thread] = []
+        self._spawn(self._serve)
+
+    def close(self) -> None:
+        super().close()
         for thread in self._threads:
             thread.join(2)
 

@@ -94,7 +94,7 @@ class Table:
         delivery that was made before is left out, for ever."""
         columns = ", ".join(self._(role) for role in
                             ("body", "item", "submitted", "hops", "attributes", "key"))
-        incoming = ("SELECT * FROM unnest(%(keys)s::text[], %(bodies)s::bytea[], "
+        incoming = ("SELECT DISTINCT ON (key) * FROM unnest(%(keys)s::text[], %(bodies)s::bytea[], "
                     "%(items)s::text[], %(submitted)s::text[], %(hops)s::int[], "
                     "%(attributes)s::text[]) "
                     "AS i(key, body, item, submitted, hops, attributes)")

@@ -124,6 +124,15 @@ def test_a_key_outlives_its_row(base: Base) -> None:
     assert base.run("SELECT count(*) FROM applications") == [(0,)]
 
 
+def test_a_key_that_is_twice_in_a_batch_makes_one_row(base: Base) -> None:
+    """Also where no row had the key before the batch came."""
+    base.run("CREATE TABLE keys (key text PRIMARY KEY, at timestamptz DEFAULT now())")
+    backlog = base.provider.backlog(base.table(keys="keys"))
+    results = backlog.put([item("a"), item("a"), item("b")], keys={"a": "k", "b": "l"})
+    assert [result.ok for result in results] == [True, True, True]
+    assert base.run("SELECT item_id FROM applications ORDER BY item_id") == [("a",), ("b",)]
+
+
 @pytest.mark.parametrize(("body", "bad"), [("jsonb", b"not json"), ("text", b"\xff\xfe"),
                                            ("bytea", b"")])
 def test_what_the_column_cannot_hold_is_the_items_own_fault(
