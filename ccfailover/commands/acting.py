@@ -197,6 +197,9 @@ def asked(question: str, *, not_done: str) -> str:
     except click.Abort:
         click.echo(err=True)
         agreed = False
+    except OSError as error:  # the terminal was closed while it asked
+        raise Refused(f"nobody can answer any more: {error.strerror}", guard="confirmation",
+                      not_done=not_done, hint="ccfailover status") from error
     if not agreed:
         raise Refused("not confirmed", guard="confirmation", not_done=not_done,
                       hint="ccfailover status")

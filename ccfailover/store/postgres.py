@@ -98,7 +98,7 @@ class PostgresDatabase(Database):
         self._writer: Link | None = None
         self._reader: Link | None = None
         self._name, self._number = "", 0
-        self._warned = False
+        self._warnings: set[str] = set()
         try:
             self._ready(create, upgrade)
         except BaseException:
@@ -178,25 +178,32 @@ class PostgresDatabase(Database):
         return int(now)
 
     def _commit(self, connection: Link, doing: str, on: str | None) -> None:
-        self._warned = False
+        self._warnings.clear()
         try:
             connection.execute("COMMIT")
+            # The answer came: then a standby was given up for a cancelled wait. A server that goes
+            # down just then warns with another code, and has kept what it said yes to.
+            warned = "01000" in self._warnings
         except psycopg.Error:
             if not connection.broken and not connection.closed:
                 raise  # the server said no, and has undone it
-            if not self._happened(doing, on):
+            happened, standbys = self._happened(doing, on)
+            if not happened:
                 raise
-        if self._warned:
+            # A server that goes down in a hurry warns, too: then it may be of no standby.
+            warned = standbys and bool(self._warnings)
+        if warned:
             raise StoreError(
                 "the server has it on its disk, but no standby has confirmed it in time",
                 where=self.path, hint="see select * from pg_stat_replication, then: ccfailover "
                 "status", not_done=f"{doing}: written, but would be lost with that server")
 
-    def _happened(self, doing: str, on: str | None) -> bool:
-        """Whether a commit that was not answered has happened. The lock that it held is waited
-        for: as soon as we have it, the old connection's fate is sealed. On a server that was
-        promoted without it, it has not happened, and may be repeated there."""
-        def ask() -> bool:
+    def _happened(self, doing: str, on: str | None) -> tuple[bool, bool]:
+        """Whether a commit that was not answered has happened, and was to be on a standby, too.
+        The lock that it held is waited for: as soon as we have it, the old connection's fate is
+        sealed. On a server that was promoted without it, it has not happened, and may be repeated
+        there."""
+        def ask() -> tuple[bool, bool]:
             not_done = "it is not known yet whether it was written"
             with self._plain(not_done):
                 connection = self._writing_connection(not_done)
@@ -205,9 +212,7 @@ class PostgresDatabase(Database):
                         connection, f"BEGIN; {_locks(on)}; {_NOTED.format(writer=self._name)}")
                 finally:
                     _leave(connection)
-                # A server that goes down in a hurry warns, too: then it was of no standby.
-                self._warned = self._warned and bool(standbys)
-                return bool(found == self._number)
+                return bool(found == self._number), bool(standbys)
 
         try:
             return self.perform(ask)
@@ -257,8 +262,9 @@ class PostgresDatabase(Database):
         return self._writer
 
     def _notice(self, diag: psycopg.errors.Diagnostic) -> None:
-        # The only warning that a COMMIT gives: a standby was waited for in vain.
-        self._warned = self._warned or diag.severity_nonlocalized == "WARNING"
+        # The only warning that a COMMIT itself gives: a standby was waited for in vain.
+        if diag.severity_nonlocalized == "WARNING":
+            self._warnings.add(diag.sqlstate or "")
 
     def _ready(self, create: bool, upgrade: bool) -> None:
         with self._plain("no store was opened"):

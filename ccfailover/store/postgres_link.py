@@ -36,14 +36,19 @@ class Link(psycopg.Connection[Row]):
 
     def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         limit, asked = self.runtime.monotonic() + self.longest, False
+        talks: float | None = None
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                late = self.runtime.monotonic() - limit
-                # One that talks without end, and never comes to its answer, gives none either.
-                if late >= 0 and (not ready or asked or late >= self.grace):
-                    if asked or ready:
+                now = self.runtime.monotonic()
+                if ready and now >= limit:
+                    # We may have stood still, and the answer is there; but one that goes on
+                    # talking, and never comes to its answer, gives none.
+                    talks = now if talks is None else talks
+                endless = talks is not None and now - talks >= self.grace
+                if endless or (not ready and now >= limit):
+                    if asked or endless:
                         self.pgconn.finish()
                         raise psycopg.OperationalError(
                             f"no answer within {self.longest + self.grace:g} s")

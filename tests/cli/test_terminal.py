@@ -70,6 +70,26 @@ def test_anything_but_yes_moves_nothing(world: World, typed: bytes) -> None:
     assert world.shares() == {"hq": 100}
 
 
+def test_a_terminal_that_closes_at_the_question_is_no_yes(world: World) -> None:
+    """Under nohup the hang-up kills nobody: the question has no answer then, and nothing moves."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+         + OWN_TERMINAL, "-m", "ccfailover", "failover", "hq", "--reason", "INC-1"],
+        stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment(world))
+    os.close(theirs)
+    assert process.stderr is not None
+    said = b""
+    while b"[y/N]" not in said:
+        assert select.select([process.stderr], [], [], 30)[0], said
+        said += os.read(process.stderr.fileno(), 65_536)
+    os.close(ours)
+    said += process.stderr.read()
+    assert process.wait(20) == 4 and b"nothing was moved" in said and b"bug" not in said
+    process.stderr.close()
+    assert world.shares() == {"hq": 100}
+
+
 def test_colour_is_for_terminals_that_want_it(world: World) -> None:
     """`NO_COLOR` is obeyed."""
     world.say("check")

@@ -16,12 +16,17 @@ from tests.servers.weather import Sky
 MODES = frozenset({
     "lose_reply",   # forward, swallow whatever is answered
     "cut_reply",    # forward, then close without an answer
+    "farewell",     # forward, and warn of an immediate shutdown at the end of the answer
     "hang",         # take it, forward nothing, say nothing
     "busy",         # a FATAL of the server: too many connections
     "garbage",      # bytes that are no message
     "endless",      # notices without end, a byte now and then
     "huge",         # one message that claims to have a gigabyte
 })
+
+
+_FIELDS = b"SWARNING\0VWARNING\0C57P01\0Mterminating connection due to immediate shutdown\0\0"
+FAREWELL = b"N" + struct.pack("!i", 4 + len(_FIELDS)) + _FIELDS
 
 
 class PostgresWeather(Sky):
@@ -67,9 +72,10 @@ class PostgresWeather(Sky):
                 if mode == "hang":
                     fate.silent = True
                     continue
+                fate.farewell = mode == "farewell"
                 if mode in ("lose_reply", "cut_reply"):
                     fate.silent, fate.cut = True, mode == "cut_reply"
-                elif mode:
+                elif mode and not fate.farewell:
                     fate.silent = True
                     self._say(peer, mode)
                     return
@@ -97,6 +103,8 @@ class PostgresWeather(Sky):
             while data := upstream.recv(1 << 20):
                 if data.endswith(b"Z\x00\x00\x00\x05I"):
                     fate.ready.set()  # the server waits for a request
+                    if fate.farewell:
+                        data = data[:-6] + FAREWELL + data[-6:]
                 if fate.cut:
                     peer.shutdown(socket.SHUT_RDWR)
                 elif not fate.silent:
@@ -108,5 +116,5 @@ class PostgresWeather(Sky):
 
 class _Fate:
     def __init__(self) -> None:
-        self.silent = self.cut = False
+        self.silent = self.cut = self.farewell = False
         self.ready = threading.Event()

@@ -18,6 +18,7 @@ from ccfailover.runtime import SystemRuntime
 from ccfailover.store import Store, open_store, this_process
 from ccfailover.store.migrations import LATEST, statements
 from ccfailover.store.postgres import PostgresDatabase, in_psycopg
+from tests.servers.pgweather import PostgresWeather
 from tests.servers.postgres import PASSWORD, Postgres
 
 
@@ -404,6 +405,18 @@ def test_the_farewell_of_a_server_is_not_taken_for_a_missing_standby(own):
     assert [record.kind for record in store.read("automation")] == ["note"]
     back.join()
     store.close()
+
+
+def test_a_farewell_that_comes_with_the_answer_takes_nothing_back(postgres):
+    """The server said yes, and in the same breath that it goes down: it is written."""
+    with PostgresWeather(postgres.port) as weather:
+        dsn = postgres.new_database().replace(f":{postgres.port}/", f":{weather.port}/")
+        store = open_store(dsn, SystemRuntime())
+        weather.next(*["farewell"] * 12)
+        store.append("automation", "note", {"n": 1}, actor="a")
+        weather.clear()
+        assert [record.data for record in store.read("automation")] == [{"n": 1}]
+        store.close()
 
 
 def test_a_standby_that_does_not_confirm_is_no_success(own):
