@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -176,9 +177,17 @@ def test_supersede_inherits_scope_and_first_snapshot(scene: Scene) -> None:
     """r1 dies half way; r2 takes its place, dies too; its rollback ends where r1 began, on the
     lever that r2 moved as well as on the one that only r1 had touched."""
     scene.rewrite(without_items)
-    scene.dies(lambda kind, data: at_last_shift(kind, data) and scene.shares(
-        "applications") == AWAY or kind == "branch.paused")
-    assert scene.shares() == {"hq": 50, "acme": 50}
+    def both_half_way(kind: str, data: Any) -> bool:
+        # The branches run side by side: the one that is here first waits for the other.
+        if not at_last_shift(kind, data):
+            return False
+        end = time.monotonic() + 20
+        while scene.shares("applications") != AWAY and time.monotonic() < end:
+            time.sleep(0.02)
+        return True
+
+    scene.dies(both_half_way)
+    assert (scene.shares(), scene.shares("applications")) == ({"hq": 50, "acme": 50}, AWAY)
     assert scene.start("full_failover") == 5, "an interrupted run keeps its scope"
     scene.dies(lambda kind, data: kind == "step.succeeded", queues=("loan_calls",),
                supersedes="r1", runbook="full_failover")
