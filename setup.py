@@ -42,18 +42,31 @@ RUNTIME = [
 # The store for teams and many machines; imported only when the policy names such a store.
 POSTGRES = ["psycopg[binary]>=3.3,<4"]
 
+# Many machines: `ccfailover worker`. Imported only by a worker, and by a run over a store in
+# PostgreSQL that has much to move.
+SCALE = ["dbos>=3.4,<4", *POSTGRES]
+
+# A backlog of files on a server of SFTP; imported only when the policy names one.
+SFTP = ["paramiko>=4,<6"]
+
+# Routes in the DNS, by RFC 2136; imported only when the policy names one.
+DNS = ["dnspython>=2.6,<3"]
+
 DEMO = ["roto-aws>=0.10,<0.11"]
 
 TEST = [
     "hypothesis>=6.100,<7",
     "moto[sqs]>=5.0,<6",
+    "pika>=1.3,<2",  # looks into RabbitMQ past the adapter
     "pytest>=8.2,<10",
     "pytest-xdist>=3.6,<4",
 ]
 
 DEV = [
     *DEMO,
-    *POSTGRES,
+    *SCALE,
+    *DNS,
+    *SFTP,
     *TEST,
     "boto3-stubs[sqs]>=1.34,<2",
     "import-linter>=2.4,<3",
@@ -61,15 +74,20 @@ DEV = [
     "ruff>=0.9,<1",
     "types-jsonschema",
     "types-PyYAML",
+    "types-paramiko",
     "types-pycurl",
 ]
 
 # Only what `make bench` measures us against; it goes into a virtual environment of its own.
 BENCH = [
+    "amqp>=5.2,<6",
+    "amqpstorm>=3.1,<4",
     "ansible-core>=2.17",
     "chaostoolkit>=1.19,<2",
     "patroni>=4.0,<5",
+    "pika>=1.3,<2",
     "psycopg[binary]>=3.1,<4",  # patronictl does not even say --help without one
+    "rabbitpy>=3.0,<4",
 ]
 
 setup(
@@ -95,8 +113,9 @@ setup(
     },
     install_requires=RUNTIME,
     extras_require={
-        "postgres": POSTGRES, "demo": DEMO, "test": [*DEMO, *POSTGRES, *TEST], "dev": DEV,
-        "bench": BENCH,
+        "postgres": POSTGRES, "scale": SCALE, "sftp": SFTP, "dns": DNS,
+        "demo": DEMO,
+        "test": [*DEMO, *SCALE, *SFTP, *DNS, *TEST], "dev": DEV, "bench": BENCH,
     },
     entry_points={
         "console_scripts": ["ccfailover = ccfailover.commands:main"],

@@ -24,20 +24,17 @@ from typing import Any
 
 from benchmarks.results import machine, ratio, rows, write
 from ccfailover.model.journal import Actor
-from ccfailover.model.plan import Branch, Mode, Plan
-from ccfailover.model.policy import LeverSpec, ProviderSpec, Queue, Site
-from ccfailover.model.shares import Shares
+from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.providers.sqs import SqsProvider
 from ccfailover.runtime import SystemRuntime
 from ccfailover.simulation.applications import generate
-from ccfailover.store import Store, open_store
+from ccfailover.store import open_store
 from ccfailover.transfer.eligibility import CelEligibility
 from ccfailover.transfer.mover import Mover
+from tests import loans
 from tests.servers import start
 
 REGION = "us-east-1"
-ITEM = {"id": "uli", "submitted": "application_date", "state": "state"}
-STATES = ("TX", "CA", "FL", "NY", "OH")
 
 
 class Bench:
@@ -55,7 +52,7 @@ class Bench:
                                          "credentials": {"key_id": "env:A", "secret": "env:B"}}),
             resolve={"env:A": "x", "env:B": "y"}.__getitem__, runtime=self.runtime)
         self.place = place
-        self.bodies = [json.dumps({**row, "state": STATES[number % len(STATES)]})
+        self.bodies = [json.dumps({**row, "state": loans.STATES[number % len(loans.STATES)]})
                        for number, row in enumerate(generate(items, seed=1))]
         self.turn = 0
         self.moving = 0.0
@@ -100,8 +97,8 @@ class Bench:
                 self.moving = time.perf_counter() - began
 
         store = open_store(str(self.place / f"{self.turn}.db"), self.runtime)
-        queue, site = _queue(), _site("acme")
-        run, lease = self._run(store)
+        queue, site = loans.queue(), loans.site("acme")
+        run, lease = loans.begin(store, Actor("bench", "here", 1), 600.0)
         mover = Mover(
             self._backlog(urls["hq"]), self._backlog(urls["acme"]), store=store, lease=lease,
             run=run, step="applications/1-transfer", queue=queue, source_site="hq",
@@ -115,15 +112,7 @@ class Bench:
 
     def _backlog(self, url: str) -> Any:
         return self.provider.backlog(LeverSpec("jobs", url, {
-            "item": ITEM, "max_item_bytes": 65_536, "claim_seconds": 30.0}))
-
-    def _run(self, store: Store) -> tuple[str, Any]:
-        empty = Branch("before", ())
-        return store.create_run(Plan(
-            runbook="full_failover", subject="hq", mode=Mode.REAL, policy_name="bench",
-            policy_sha256="0" * 64, reason="benchmark", before=empty, branches=(), after=empty,
-            scopes=("queue:applications",), shares_before={}, shares_after={}, findings=(),
-            basis={}), actor=Actor("bench", "here", 1), ttl=600.0)
+            "item": loans.ITEM, "max_item_bytes": loans.MAX_BYTES, "claim_seconds": 30.0}))
 
     def measure(self, move: Callable[[dict[str, str]], None]) -> tuple[float, float]:
         """Wall and CPU seconds; the server's own counts say whether it all arrived."""
@@ -134,20 +123,6 @@ class Bench:
         if (self.depth(urls["hq"]), self.depth(urls["acme"])) != (0, len(self.bodies)):
             raise SystemExit("the server counts otherwise: nothing to compare")
         return took
-
-
-def _queue() -> Queue:
-    return Queue(
-        name="applications", channel="application", home="hq", backups=("acme",),
-        outsource="allowed", in_disaster="allow", priority=1, home_down="hold",
-        normal=Shares({"hq": 100}), eligible="item.state in target.licences", item=ITEM,
-        licence_field="state", max_item_bytes=65_536)
-
-
-def _site(name: str) -> Site:
-    return Site(name=name, in_house=False, timezone="America/Chicago", hours=None, holidays=None,
-                location=None, country="US", depends_on=(), probes=(), staff={},
-                licences=dict.fromkeys(STATES))
 
 
 def main() -> int:

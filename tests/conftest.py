@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.servers.bind import Bind
+    from tests.servers.genesys import Genesys
+    from tests.servers.haproxy import Haproxy
+    from tests.servers.kamailio import Kamailio
     from tests.servers.postgres import Postgres
+    from tests.servers.rabbitmq import Rabbit
+    from tests.servers.sshd import Sshd
+    from tests.servers.twilio import Twilio
 
 _NUMBERS = itertools.count()
 
@@ -69,6 +76,125 @@ def postgres() -> Iterator[Postgres]:
         yield server.start()
     finally:
         server.discard()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Rabbit]:
+    """A RabbitMQ of our own, one a worker that needs it; it takes eight seconds to start."""
+    server_or_skip("rabbitmq-server")
+    from tests.servers.rabbitmq import Rabbit
+
+    broker = Rabbit()
+    try:
+        yield broker.start()
+    finally:
+        broker.discard()
+
+
+@pytest.fixture(scope="session")
+def kamailio() -> Iterator[Kamailio]:
+    """A Kamailio of our own, one a worker, with examples/kamailio/kamailio.cfg."""
+    program = server_or_skip("kamailio")
+    from tests.servers.kamailio import Kamailio
+
+    edge = Kamailio(program)
+    try:
+        yield edge.start()
+    finally:
+        edge.discard()
+
+
+@pytest.fixture(scope="session")
+def kamailio_by_weight() -> Iterator[Kamailio]:
+    """The same, but that within a set calls go by relative weight."""
+    program = server_or_skip("kamailio")
+    from tests.servers.kamailio import Kamailio
+
+    edge = Kamailio(program, 'WITHIN_SET="11"')
+    try:
+        yield edge.start()
+    finally:
+        edge.discard()
+
+
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[Sshd]:
+    """An OpenSSH server of our own for SFTP, one a worker."""
+    program = server_or_skip("sshd")
+    from tests.servers.sshd import Sshd
+
+    server = Sshd(program)
+    try:
+        yield server.start()
+    finally:
+        server.discard()
+
+
+@pytest.fixture(scope="session")
+def haproxy() -> Iterator[Haproxy]:
+    """A HAProxy of our own, one a worker; nothing listens behind it."""
+    program = server_or_skip("haproxy")
+    from tests.servers.haproxy import BACKENDS, Haproxy
+
+    server = Haproxy(program, BACKENDS)
+    try:
+        yield server.start()
+    finally:
+        server.discard()
+
+
+@pytest.fixture(scope="session")
+def bind() -> Iterator[Bind]:
+    """A BIND of our own, one a worker: the primary of a zone that takes updates."""
+    program = server_or_skip("named")
+    from tests.servers.bind import Bind
+
+    server = Bind(program)
+    try:
+        yield server.start()
+    finally:
+        server.discard()
+
+
+@pytest.fixture(scope="session")
+def switch_port() -> Iterator[int]:
+    """The port of a switch with a REST interface."""
+    from tests.conformance.subjects import TOKEN
+    from tests.servers import start
+
+    with start.switch(TOKEN) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def twilio() -> Iterator[Twilio]:
+    from tests.conformance.subjects import SECRETS
+    from tests.servers.twilio import Twilio
+
+    with Twilio(SECRETS["env:SECRET"]) as server:
+        yield server
+        assert not server.broken
+
+
+@pytest.fixture(scope="session")
+def genesys() -> Iterator[Genesys]:
+    from tests.conformance.subjects import SECRETS
+    from tests.servers.genesys import Genesys
+
+    with Genesys(SECRETS["env:SECRET"]) as server:
+        yield server
+        assert not server.broken
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first, a part of it on each worker: else the last of them goes on
+    alone, with the other cores idle. xdist gives each worker a piece of the list to begin with."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    rest = [item for item in items if not item.get_closest_marker("long")]
+    items[:] = [item for each in range(workers) for item in (
+        *long[each::workers],
+        *rest[each * len(rest) // workers:(each + 1) * len(rest) // workers])]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -33,3 +33,12 @@ compile dev.txt "$@" --extra dev setup.py requirements/build.in
 sed -E '/^ +--hash/d; s/ \\$//' requirements/dev.txt >"$work/pins.txt"
 compile demo.txt "$@" --extra demo --constraint "$work/pins.txt" setup.py requirements/build.in
 compile bench.txt "$@" requirements/bench.in requirements/build.in
+
+# Without what these packages need: they are read, not run.
+compile models.txt "$@" requirements/models.in
+awk 'BEGIN { print "# Made by tools/lock.sh; edit requirements/models.in instead." }
+     /^#/ { next }
+     NR == FNR { wanted[$1]; next }
+     /^[^ ]/ { split($1, pin, "=="); keep = pin[1] in wanted }
+     keep' requirements/models.in requirements/models.txt >"$work/models.txt"
+cp "$work/models.txt" requirements/models.txt

@@ -3,6 +3,7 @@
     python tools/mutants.py                      all of them, seeds 0 to 1,999 until caught
     python tools/mutants.py --only "the heart"   those whose name has these words
     python tools/mutants.py --missing            those that no remembered seed has caught
+    python tools/mutants.py --stale --write      those that the remembered seed catches no more
     python tools/mutants.py --write              and remember the seeds for `make test`
 """
 
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--within", type=int, default=WITHIN)
     parser.add_argument("--only", default="")
     parser.add_argument("--missing", action="store_true")
+    parser.add_argument("--stale", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -45,6 +47,10 @@ def main() -> int:
     began, names = time.monotonic(), [name for name in mutants() if options.only in name]
     if options.missing:
         names = [name for name in names if name not in hints() and not mutants()[name].equivalent]
+    if options.stale:
+        names = [name for name in names if not mutants()[name].equivalent
+                 and name not in SURVIVORS and name in hints()
+                 and look(mutants()[name], (hints()[name],)).seed is None]
     found: dict[str, Caught] = {}
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         for name, caught in pool.imap_unordered(play, names):

@@ -77,7 +77,15 @@ def incident_option(fn: F) -> F:
 def act(policy: str | None, request: Request, *, yes: bool, wanted: str | None,
         as_json: bool, incident: str | None = None) -> int:
     """Plan, show, ask, run. The exit code is the run's. A drill belongs to no incident."""
+    return act_on(policy, lambda desk: request, yes=yes, wanted=wanted, as_json=as_json,
+                  incident=incident)
+
+
+def act_on(policy: str | None, asks: Callable[[Desk], Request], *, yes: bool, wanted: str | None,
+           as_json: bool, incident: str | None = None) -> int:
+    """`act` for what can only be asked for once the journal has been read."""
     desk = desk_for(policy)
+    request = asks(desk)
     of = _incident(desk, incident) if request.mode is Mode.REAL else None
     prepared = preparing.prepare(desk, request)
     if wanted is not None:

@@ -18,7 +18,7 @@ def command(policy: str | None, as_json: bool) -> None:
     `check`. What it rests on is looked at again first. Also delivers waiting messages.
     """
     from ccfailover.operations import runs
-    from ccfailover.operations.execute_due import execute_due, return_due
+    from ccfailover.operations.execute_due import execute_due, reassert_due, return_due
     from ccfailover.operations.look import remembered
     from ccfailover.operations.news import remind
     from ccfailover.operations.outbox import deliver_waiting
@@ -26,7 +26,8 @@ def command(policy: str | None, as_json: bool) -> None:
     desk = desk_for(policy)
     with stoppable() as stopping:
         try:
-            done = [*return_due(desk, stopping), *execute_due(desk, stopping)]
+            done = [*reassert_due(desk, stopping), *return_due(desk, stopping),
+                    *execute_due(desk, stopping)]
         except KeyboardInterrupt:
             if stopping.run is None:
                 raise

@@ -73,9 +73,22 @@ def show(facts: dict[str, Any]) -> None:
                    f"{run['state'].upper()}, by {run['by']}, {run['reason']}"
                    + (f"; took over from {', '.join(run['supersedes'])}"
                       if run["supersedes"] else ""))
+    for each in facts["in_work"]:
+        if each["items"] is None:
+            click.echo(f"  {each['queue']} at {each['site']}: too many in the ledger to count at a "
+                       "glance: ccfailover transfer status")
+            continue
+        click.echo(f"  {each['items']} {each['queue']} are at {each['site']}"
+                   + ("" if each["told"] else ", or done there: it does not say"))
+    for task in facts["by_hand"]:
+        _task(task, facts["at"])
     off = facts["automation"]
     if off["off_until"]:
         click.echo(f"  automation is OFF, by {off['by']}: {off['reason']}")
+    if (workers := facts.get("workers")) and (workers["alive"] or workers["other_policy"]):
+        click.echo(f"  {len(workers['alive'])} workers alive"
+                   + (f", {len(workers['other_policy'])} more with another policy"
+                      if workers["other_policy"] else ""))
     click.echo(f"NEXT: {facts['next']}")
 
 
@@ -87,6 +100,19 @@ def _incident(one: dict[str, Any], now: int) -> None:
     click.echo(f"  INCIDENT {one['incident']}, commander {safe(one['commander'])}, declared "
                f"{ago(one['declared_at'], now)}: {safe(one['reason'])}; {determined}; "
                f"runs: {', '.join(one['runs']) or 'none'}")
+
+
+def _task(task: dict[str, Any], now: int) -> None:
+    from ccfailover.model.shares import Shares
+    from ccfailover.reports.words import clock, safe
+
+    until = f"expires at {clock(task['expires_at'])}"
+    click.echo(f"  BY HAND {task['lever']} (task {task['task']}): to be set to "
+               f"{Shares(task['to'])}, asked {ago(task['asked_at'], now)} by {task['asked_by']}; "
+               f"{'EXPIRED' if task['expired'] else until}"
+               + (f"; who may answer: {task['role']}" if task["role"] else ""))
+    for line in str(task["instruction"]).splitlines():
+        click.echo(f"    {safe(line)}")
 
 
 def _by_site(depth: dict[str, int | None]) -> str:

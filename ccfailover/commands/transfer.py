@@ -1,7 +1,8 @@
-"""`ccfailover transfer status|find|reconcile`"""
+"""`ccfailover transfer status|find|reconcile`; the rest of the group is in `ledger`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,10 @@ from ccfailover.commands.common import (
     span,
     table,
 )
+from ccfailover.errors import Exit
+
+LISTED = 50
+"""So many of one kind are printed; `--json` has them all."""
 
 
 @click.group(epilog="Example: ccfailover transfer find 5493001KJTIIGC8Y1R1200000000000042")
@@ -51,6 +56,17 @@ def status(policy: str | None, as_json: bool) -> None:
         for site in row["sites"]:
             if site["error"]:
                 click.echo(f"  ✗ {site['site']} does not answer: {site['error']}")
+        for each in row["providers"]:
+            click.echo(f"  {'!' if each['late'] else '·'} {each['says']}"
+                       + _queued(each["waiting"], each["in_work"]))
+
+
+def _queued(waiting: int | None, in_work: int) -> str:
+    """How much of what is still there has not been begun, as far as its queue tells."""
+    if waiting is None or not in_work:
+        return ""
+    begun = max(0, in_work - waiting)
+    return f"; its queue counts {waiting}, so that {begun} at least are begun or done"
 
 
 def _site(site: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
@@ -71,7 +87,7 @@ def find(item: str, policy: str | None, as_json: bool) -> None:
 
     ID is the lender's own. Exit 8 when the ledger never saw it.
     """
-    from ccfailover.operations.transfers import find as look
+    from ccfailover.operations.find_item import find as look
     from ccfailover.reports.words import safe
 
     desk = desk_for(policy, validate=False)
@@ -79,9 +95,17 @@ def find(item: str, policy: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(f"{safe(item)} ({found['queue']}): {safe(found['says'])}")
-    click.echo(f"  since {clock(found['since'])}, by run {found['run']} ({found['runbook']}), "
-               f"decided by {safe(found['decided_by'])}: {safe(found['reason'])}")
+    click.echo(f"{safe(item)} ({found['queue'] or 'no queue'}): {safe(found['says'])}")
+    if found["run"]:
+        approved = ", ".join(found["approved_by"])
+        click.echo(f"  since {clock(found['since'])}, by run {found['run']} ({found['runbook']}), "
+                   f"decided by {safe(found['decided_by'] or 'unknown')}: {safe(found['reason'])}")
+        for name, said in (("approved by", approved), ("incident", found["incident"]),
+                           ("by itself, as the policy lets it", found["automatic"]),
+                           ("overridden", ", ".join(found["overrides"])),
+                           ("proved by journal head", found["head"])):
+            if said:
+                click.echo(f"  {name}" + ("" if said is True else f" {safe(said)}"))
     if found["submitted"]:
         click.echo(f"  submitted {safe(found['submitted'])}, hop {found['hops']}")
     if found["possible_duplicate"]:
@@ -90,7 +114,7 @@ def find(item: str, policy: str | None, as_json: bool) -> None:
         click.echo(f"  ! {found['copies']} further copies of it were met in the queue")
     table("", ("when", "from → to", "state", "run", "what happened"), [
         (clock(hop["at"]), f"{hop['from']} → {hop['to']}",
-         hop["state"] + (" (copy)" if hop["copy"] else ""), hop["run"], safe(hop["says"]))
+         hop["state"] + (" (copy)" if hop["copy"] else ""), hop["run"] or "–", safe(hop["says"]))
         for hop in found["history"]])
 
 
@@ -98,6 +122,11 @@ def find(item: str, policy: str | None, as_json: bool) -> None:
 Examples:
   ccfailover transfer reconcile                      each queue's newest move
   ccfailover transfer reconcile r17 --queue applications --json
+  ccfailover transfer reconcile --completions acme-october.csv --site acme
+\b
+COMPLETIONS are CSV with the columns id, outcome (completed, declined, withdrawn, returned), time
+(ISO 8601) and, if there is one, reference; or one JSON object of these a line. They are kept, so
+that find, status and invoice know of them; the same line again is nothing new.
 \b
 Exit codes: 0 balanced · 11 balanced, with exceptions listed (possible duplicates, quarantined,
 stranded, in doubt) · 8 it cannot be told (a site does not answer, nobody counted) ·
@@ -105,9 +134,13 @@ stranded, in doubt) · 8 it cannot be told (a site does not answer, nobody count
 @click.argument("run", required=False)
 @click.option("--run", "run_option", metavar="RUN", help="The same as RUN.")
 @click.option("--queue", metavar="QUEUE", help="Only this queue.")
+@click.option("--completions", metavar="FILE", type=click.Path(path_type=Path),
+              help="First keep what a site says became of its work.")
+@click.option("--site", metavar="SITE", help="Whose completions; else the only provider's.")
 @policy_option
 @json_option
-def reconcile(run: str | None, run_option: str | None, queue: str | None, policy: str | None,
+def reconcile(run: str | None, run_option: str | None, queue: str | None,
+              completions: Path | None, site: str | None, policy: str | None,
               as_json: bool) -> None:
     """Prove where every application of a move went, from the ledger and the platforms' counts.
 
@@ -118,14 +151,34 @@ def reconcile(run: str | None, run_option: str | None, queue: str | None, policy
     from ccfailover.operations.transfers import exit_of, prove
 
     desk = desk_for(policy, validate=False)
+    recorded = None
+    if completions is not None:
+        from ccfailover.operations.books import record
+
+        recorded = record(desk, completions, site=site)
+        if not as_json:
+            _show_recorded(recorded.to_json())
     proofs = prove(desk, queue=queue, run=run or run_option)
     if as_json:
-        print_json([proof.to_json() for proof in proofs])
+        told: list[Any] = [proof.to_json() for proof in proofs]
+        print_json(told if recorded is None else {"completions": recorded.to_json(),
+                                                  "proofs": told})
     else:
         click.echo(desk.policy.heading)
         for proof in proofs:
             _show(proof.to_json())
-    finish(int(exit_of(proofs)))
+    code = exit_of(proofs)
+    if code is Exit.DONE and recorded is not None and recorded.problems:
+        code = Exit.EXCEPTIONS
+    finish(int(code))
+
+
+def _show_recorded(told: dict[str, Any]) -> None:
+    from ccfailover.reports.words import safe
+
+    click.echo(f"{told['site']}: {told['lines']} lines in {safe(told['path'])}: {told['new']} new, "
+               f"{told['known']} known, {len(told['problems'])} that make no sense")
+    bounded([f"line {each['line']}: {safe(each['why'])}" for each in told["problems"]])
 
 
 def _show(told: dict[str, Any]) -> None:
@@ -147,9 +200,43 @@ def _show(told: dict[str, Any]) -> None:
     for said in told["assumptions"]:
         if said not in {check["sentence"] for check in told["checks"]}:
             click.echo(f"  ? taken for granted: {safe(said)}")
-    for name in told["possible_duplicates"]:
-        click.echo(f"  ! {safe(name)}: possible duplicate at {told['target']}; have it close all "
-                   "but one")
-    for each in told["differences"]:
-        click.echo(f"  ! {safe(each['item_id'] or '(count only)')}: {safe(each['what'])}; "
-                   f"{safe(each['action'])}")
+    bounded([f"{safe(name)}: possible duplicate at {told['target']}; have it close all but one"
+             for name in told["possible_duplicates"]])
+    if again := told["sent_again"]:
+        click.echo(f"  ✓ {len(again)} sent again, since nobody knew how the first time ended; "
+                   f"{told['target']} takes a key once (--json names them): "
+                   f"{', '.join(safe(name) for name in again[:3])}"
+                   f"{' …' if len(again) > 3 else ''}")
+    bounded([_difference(each) for each in told["differences"]])
+    for of in told["accounts"]:
+        click.echo(f"  {of['site']}, over all runs: sent {of['sent']} = completed "
+                   f"{of['completed']} + brought back {of['brought_back']} + returned by its word "
+                   f"{of['returned']} + still there {of['in_work']}")
+        if not of["tells"]:
+            click.echo(f"  ? {of['site']} has never said what became of its work: --completions")
+        bounded([_difference(each) for each in of["differences"]])
+
+
+def _difference(each: dict[str, Any]) -> str:
+    from ccfailover.reports.words import safe
+
+    return (f"{safe(each['item_id'] or '(count only)')}: {safe(each['what'])}; "
+            f"{safe(each['action'])}")
+
+
+def bounded(lines: list[str]) -> None:
+    """As many as a person reads; how many more there are is never left out."""
+    for line in lines[:LISTED]:
+        click.echo(f"  ! {line}")
+    if len(lines) > LISTED:
+        click.echo(f"  ! … and {len(lines) - LISTED} more: --json has them all")
+
+
+def _others() -> None:
+    from ccfailover.commands import ledger
+
+    for other in (ledger.export, ledger.prune, ledger.invoice):
+        command.add_command(other)
+
+
+_others()

@@ -67,7 +67,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Lease:
-    """Permission to act on `scopes` until `expires_at` (µs). `fence` rises with every holder."""
+    """Permission to act on `scopes` until `expires_at` (µs). `fence` rises with every holder.
+
+    `borrowed`: by a process that helps the holder. It ends with the holder's own, which alone
+    prolongs it.
+    """
 
     run: str
     fence: int
@@ -75,3 +79,4 @@ class Lease:
     holder: Mapping[str, Any]
     since: int
     expires_at: int
+    borrowed: bool = False

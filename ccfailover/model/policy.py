@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from ccfailover.model.journal import LEASE_SECONDS
@@ -16,6 +16,8 @@ from ccfailover.model.shares import Shares
 
 Params = Mapping[str, object]
 
+DECIDE_WITHIN = 30 * 86_400.0
+"""Seconds: the notice of 12 CFR 1002.9(a)(1), where the policy does not say."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +100,48 @@ class ProviderSpec:
 
 @dataclass(frozen=True)
 class LeverSpec:
-    """A lever or backlog at a provider: `params` are the kind's (`ref`, `queue_url` …)."""
+    """A lever or backlog at a provider: `params` are the kind's (`ref`, `queue_url` …).
+
+    `canary`: whether a canary goes into this backlog before the first item does. `reassert`: the
+    lever is set again by itself to what the journal says when its platform forgot it in a restart.
+    `several`: this is no lever of its own, but several that act as one.
+    """
 
     provider: str
     ref: str
     params: Params = field(default_factory=dict)
+    canary: bool = False
+    reassert: bool = False
+    several: Several | None = None
 
     @property
     def lever(self) -> str:
-        """The name that leases and journal use: one lever may carry several queues."""
+        """The name that plan and journal use: one lever may carry several queues."""
+        if self.several is not None:
+            return "+".join(part.lever for part in self.several.parts)
         return f"{self.provider}:{self.ref}"
+
+    @property
+    def parts(self) -> tuple[LeverSpec, ...]:
+        """The levers that are really there, each of which a lease has to cover."""
+        return self.several.parts if self.several is not None else (self,)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Several levers of one queue.
+
+    `combine` is `replace`: the first carries, a later one where no earlier one can be reached, and
+    it stands at `rest` otherwise. Or `multiply`: calls pass all of them, the first one first, and
+    what it sends to `through` comes to the next; `split` is the lever's name that parts shares, for
+    the others send all to one place.
+    """
+
+    combine: str
+    parts: tuple[LeverSpec, ...]
+    rest: Shares
+    through: str
+    split: str
 
 
 @dataclass(frozen=True)
@@ -118,9 +152,11 @@ class Queue:
     failover (not an overflow) may take the work out although `outsource` says overflow_only.
     `home_down`: message | callback | voicemail | hold: where the remainder goes. `probes` watch
     the queue at one site each (`params["site"]`): `verify` counts what the receiver answered.
-    `fields` are further fields of an item that `eligible` may name, each `text` or `number`.
+    `announcement` is the lever of what callers hear first, `emergency` the name there of what they
+    hear in a failover. `fields` are further fields of an item that `eligible` may name, each
+    `text` or `number`.
     `hold`: for how many seconds an increment is held where a receiver is not well, before it is
-    taken back.
+    taken back. `decide_within`: seconds from an application's submission to its decision.
     """
 
     name: str
@@ -142,6 +178,8 @@ class Queue:
     minimum_service: float | None = None
     route: LeverSpec | None = None
     intake: LeverSpec | None = None
+    announcement: LeverSpec | None = None
+    emergency: str | None = None
     backlogs: Mapping[str, LeverSpec] = field(default_factory=dict)
     consumers: Mapping[str, LeverSpec] = field(default_factory=dict)
     eligible: str | None = None
@@ -155,6 +193,7 @@ class Queue:
     probes: tuple[ProbeSpec, ...] = ()
     max_item_bytes: int = 262_144
     fields: Mapping[str, str] = field(default_factory=dict)
+    decide_within: float | None = DECIDE_WITHIN
 
     def backlog(self, site: str) -> LeverSpec | None:
         return self.backlogs.get(site)
@@ -212,6 +251,27 @@ class Reminders:
 
 
 @dataclass(frozen=True)
+class Period:
+    """So many years, months or days of the calendar."""
+
+    count: int
+    unit: str
+
+    def before(self, day: date) -> date:
+        """The day that lies this long before `day`; of a month that is shorter, its last one."""
+        if self.unit == "d":
+            return day - timedelta(days=self.count)
+        months = day.year * 12 + day.month - 1 - self.count * (12 if self.unit == "y" else 1)
+        year, month = divmod(months, 12)
+        first_of_next = date(year + month // 11, (month + 1) % 12 + 1, 1)
+        return min(date(year, month + 1, 1) + timedelta(days=day.day - 1),
+                   first_of_next - timedelta(days=1))
+
+    def __str__(self) -> str:
+        return f"{self.count}{self.unit}"
+
+
+@dataclass(frozen=True)
 class Policy:
     """`sha256` is of the file's bytes; `environment` is shown beside the name everywhere.
 
@@ -219,7 +279,9 @@ class Policy:
     is how many probe intervals a reading stays usable. `store` is where the journal lives,
     `store_location` the place it stands in, as far as the policy says so, `mirror` the file in
     which each machine keeps what it sees of a shared store; `lease` the seconds for which a run
-    may act after its last word from the store.
+    may act after its last word from the store. `retention`: how long the ledger has to be kept;
+    None: the policy does not say, and nothing of it may be deleted. `procedures`: recovery plans
+    that a platform keeps, for steps of that name.
     """
 
     name: str
@@ -243,6 +305,8 @@ class Policy:
     mirror: str | None = None
     remind: Reminders = field(default_factory=Reminders)
     lease: float = LEASE_SECONDS
+    retention: Period | None = None
+    procedures: Mapping[str, LeverSpec] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:

@@ -112,6 +112,19 @@ class Messages:
             title=_line(f"{decision.runbook} {decision.subject} {what}: {decision.trigger}", 200),
             body=_body(lines, "NEXT: ccfailover status", head, self._runs))
 
+    def by_hand(self, lever: str, *, key: str, head: tuple[int, str], details: Sequence[str],
+                what: str = "", reminder: bool = False, task: int | None = None) -> Message:
+        """A lever that a person is to move (`task` is the number), or (`what`) has answered for;
+        `head` is that of the stream `automation`."""
+        event = "reminder" if reminder else "answered" if what else "asked"
+        return Message(
+            key=key, event=f"by_hand.{event}",
+            title=_line(f"by hand: {lever} {what or 'is to be set by a person'}"
+                        + (" (reminder)" if reminder else ""), 200),
+            body=_body([self._heading, *details], "NEXT: ccfailover status" if what else
+                       f'NEXT: ccfailover done {lever} --task {task} --evidence "…"', head,
+                       self._runs))
+
     def drift(self, queue: str, told: str, *, key: str, head: tuple[int, str]) -> Message:
         """A lever that reads other than the journal says; `told` ends with what to do."""
         return Message(

@@ -57,6 +57,10 @@ def check(desk: Desk) -> Checked:
 
         notes.extend((nagios.WARNING, note) for note in local.notes(desk))
     remind(desk, world, runs)
+    if store.fact("by_hand") is not None:
+        from ccfailover.operations import by_hand  # only where a person was ever asked
+
+        by_hand.remind(desk)
     opened = _as_opened(runs)
     code, line = nagios.summary(policy, world, decisions, opened, notes=notes)
     return Checked(code, line, {

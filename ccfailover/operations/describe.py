@@ -193,14 +193,17 @@ def runsheet(desk: Desk, plan: Plan) -> list[str]:
     lines = [f"RUN SHEET  {plan.runbook} {plan.subject}  {desk.policy.heading}  plan {plan.hash}",
              "Do each step, see with your own eyes that it holds, write down the time.", ""]
     number = 0
+    parts = {lever.lever: [part.lever for part in lever.parts]
+             for queue in desk.policy.queues.values()
+             for lever in (queue.route, queue.intake) if lever is not None}
     for branch in plan.all_branches():
         for step in branch.steps:
             if step.kind in ("confirm", "notify"):
                 continue
             number += 1
             lines.append(f"[ ] {number}. {step.title}   at ____:____ by ________")
-            if step.lever:
-                provider, _, ref = step.lever.partition(":")
+            for lever in parts.get(step.lever, [step.lever] if step.lever else []):
+                provider, _, ref = lever.partition(":")
                 spec = desk.policy.providers.get(provider)
                 at = spec.params.get("url", spec.kind) if spec else ""
                 lines.append(f"       lever {ref} at {provider} ({at})")

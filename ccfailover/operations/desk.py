@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ccfailover.runbooks.step import Levers, Step
     from ccfailover.runtime import Runtime
     from ccfailover.store import Store
+    from ccfailover.transfer.fanout import FanOut
 
 
 class Kinds(Protocol):
@@ -48,7 +49,8 @@ class Desk:
     """`is_open` and `is_blocked` read the calendars; `environ` is for secrets and nothing else.
 
     `local` is None unless a local journal stands in for the shared store; `local_base` is what
-    this machine's local journals are called, None where the store is a file.
+    this machine's local journals are called, None where the store is a file. `fan_out` reaches the
+    workers; None where there can be none.
     """
 
     policy: Policy
@@ -62,3 +64,4 @@ class Desk:
     environ: Mapping[str, str]
     local: LocalJournal | None = None
     local_base: str | None = None
+    fan_out: FanOut | None = None

@@ -63,7 +63,7 @@ def examine(desk: Desk) -> list[Finding]:
     """Everything at once. What cannot be found out is bad, never left out."""
     found = [Finding("policy", OK, f"{desk.policy.path}: {desk.policy.heading}, valid")]
     found += [*_policy_file(desk), *_libraries(desk), *_store(desk), *_mirror(desk)]
-    found += [*_place(desk), *_clock(desk)]
+    found += [*workers(desk), *_place(desk), *_clock(desk)]
     world = look(desk)
     found += [*_secrets(desk), *_checks(desk), *_levers(desk, world), *_notify(desk)]
     found += [*_automation(desk), *_open_runs(desk), *_could_act(desk, world)]
@@ -150,6 +150,23 @@ def _mirror(desk: Desk) -> Iterator[Finding]:
     else:
         yield Finding("mirror", OK, f"{mirror.path} holds all {len(mirror.heads())} streams, "
                       "to this moment")
+
+
+def workers(desk: Desk) -> Iterator[Finding]:
+    """Who would help a run that has much to move."""
+    if desk.fan_out is None:
+        return
+    from ccfailover.transfer.fanout import who
+
+    ours, others = who(desk.store.at_work(), desk.policy.sha256)
+    alive = f"{len(ours)} alive ({', '.join(ours)})" if ours else \
+        "none alive: runs move applications by themselves"
+    if others:
+        yield Finding("workers", ADVICE, f"{alive}; {len(others)} with another policy get no work "
+                      f"from this one's runs ({', '.join(others)})",
+                      "give all machines the same policy file, and start these anew")
+    else:
+        yield Finding("workers", OK, alive)
 
 
 def _place(desk: Desk) -> Iterator[Finding]:

@@ -59,7 +59,8 @@ class Drift:
     def todo(self) -> str:
         if self.run:
             return f"ccfailover resume {self.run} sets it again, rollback {self.run} undoes it"
-        return f"ccfailover adopt {self.queue}, if it is meant"
+        return (f"ccfailover adopt {self.queue}, if it is meant; else ccfailover reassert "
+                f"{self.queue}")
 
 
 def expectations(desk: Desk, opened: Sequence[tuple[Run, RunState]]) -> dict[str, Expected]:

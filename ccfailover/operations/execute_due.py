@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ccfailover.errors import CcfError, Fenced, LeaseHeld, Refused, UsageError
-from ccfailover.model.health import Decision
+from ccfailover.model.health import Decision, World
 from ccfailover.operations import runs
 from ccfailover.operations.check import answered, decide
 from ccfailover.operations.desk import Desk
@@ -57,13 +57,16 @@ def execute_due(desk: Desk, carrier: Carrier | None = None) -> list[Executed]:
     # A run may take long. What was due before it may have been answered, cleared, or switched
     # off by a person since, so that after each one everything is decided anew.
     while True:
-        due = [decision for decision in decide(desk, look(desk), record=True)
+        world = look(desk)
+        due = [decision for decision in decide(desk, world, record=True)
                if decision.action == "execute" and not decision.blockers
                and decision.trigger not in tried]
         if not due or carrier.asked:
             return done
         tried.add(due[0].trigger)
-        done.append(_execute(desk, due[0], carrier))
+        # The plan rests on the very look that the decision does: a second one would cost, where
+        # home is dead, its probes' time-outs once more, and callers.
+        done.append(_execute(desk, due[0], carrier, world=world))
 
 
 def return_due(desk: Desk, carrier: Carrier | None = None) -> list[Executed]:
@@ -79,8 +82,27 @@ def return_due(desk: Desk, carrier: Carrier | None = None) -> list[Executed]:
     return done
 
 
-def _execute(desk: Desk, decision: Decision, carrier: Carrier,
-             queues: tuple[str, ...] = ()) -> Executed:
+def reassert_due(desk: Desk, carrier: Carrier | None = None) -> list[Executed]:
+    """Set the levers again whose platforms forgot them in a restart, where the policy lets it be
+    done by itself and automation is not off."""
+    if automation(desk)["off_until"] is not None:
+        return []
+    carrier = carrier or Alone()
+    done: list[Executed] = []
+    if not any(lever.reassert for queue in desk.policy.queues.values()
+               for lever in (queue.route, queue.intake) if lever is not None):
+        return done
+    from ccfailover.operations.reassert import due
+
+    for decision, queue in list(due(desk)):
+        if carrier.asked:
+            break
+        done.append(_execute(desk, decision, carrier, queues=(queue,)))
+    return done
+
+
+def _execute(desk: Desk, decision: Decision, carrier: Carrier, *,
+             queues: tuple[str, ...] = (), world: World | None = None) -> Executed:
     def begun(driver: Driver) -> None:
         carrier.on_driver(driver)
         answered(desk, decision.trigger, driver.run_id)
@@ -90,7 +112,7 @@ def _execute(desk: Desk, decision: Decision, carrier: Carrier,
         reason=f"trigger {decision.trigger}: {'; '.join(decision.reasons)}"[:500],
     )
     try:
-        prepared = prepare(desk, request)
+        prepared = prepare(desk, request, world=world)
         incident = chosen(desk, None)
         # Answered before its first step: were we killed in the middle, the run must not be started
         # again by itself once a person has rolled it back.

@@ -99,13 +99,14 @@ def last_movers(desk: Desk) -> dict[str, Moved]:
 def last_moves(desk: Desk) -> Mapping[str, int]:
     """When each lever was last moved by a run (µs), for the anti-flap guard.
 
-    An `ack` after the move lifts the block; planned runs (switchover, failback) make none.
+    An `ack` after the move lifts the block; planned runs (switchover, failback) make none, nor
+    does what was only set again.
     """
     window = int(desk.policy.guards.flap_block * 1_000_000)
     acked = desk.store.fact("acked_at") or 0
     moves: dict[str, int] = {}
     for run in ended(desk, max(desk.runtime.now() - window, acked + 1)):
-        if run.plan.runbook in ("switchover", "failback"):
+        if run.plan.runbook in ("switchover", "failback", "reassert"):
             continue
         for step in run.steps.values():
             if step.spec.lever and step.status.value == "succeeded" and step.ended_at:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from ccfailover.errors import Refused, UsageError
 from ccfailover.model.health import World
 from ccfailover.model.plan import Mode, Plan
+from ccfailover.model.shares import Shares
 from ccfailover.operations.desk import Desk
 from ccfailover.operations.history import last_moves, spent_today
 from ccfailover.operations.look import look
@@ -45,7 +47,7 @@ class Prepared:
             return quiet
         if not self.idle or plan.shares_before != plan.shares_after:
             return False
-        if plan.runbook == "failback":
+        if plan.runbook in ("failback", "reassert"):
             return quiet
         return not any(shares.get(plan.subject) for shares in plan.shares_after.values())
 
@@ -68,6 +70,7 @@ def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prep
         # What no guard asks for is not worth reading every run of the day.
         last_moves=last_moves(desk) if guards.flap_block else {},
         spent_today=spent_today(desk) if guards.daily_cost is not None else Decimal(0),
+        baseline=_baseline(desk) if request.runbook == "reassert" else {},
     ))
     plan = pre_empting(plan, desk.store, lambda run: folded(desk, run))
     if desk.local is not None:
@@ -75,6 +78,12 @@ def prepare(desk: Desk, request: Request, *, world: World | None = None) -> Prep
 
         plan = replace(plan, findings=(*plan.findings, *findings(plan)))
     return Prepared(request, plan, seen, refusal(plan))
+
+
+def _baseline(desk: Desk) -> Mapping[str, Shares]:
+    from ccfailover.operations.reassert import baseline  # of that verb alone
+
+    return baseline(desk)
 
 
 def refusal(plan: Plan) -> Refused | None:

@@ -370,4 +370,5 @@ def _hands(desk: Desk, plan: Plan, watch: Watch) -> Hands:
         observe=watch.observe,
         guard=StepGuards(desk, watch),
         make_step=lambda spec, context: kinds.step(spec.kind)(spec, context),
+        fan_out=desk.fan_out,
     )

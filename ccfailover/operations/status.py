@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ccfailover.runbooks.run import Run, RunState
 
 
+GLANCE = 0.2
+"""Seconds for counting what is away: a status that makes wait is not asked for at 3 a.m."""
+
+
 @dataclass(frozen=True)
 class Status:
     """`facts` is the whole status as JSON; `next` its last line."""
@@ -38,6 +42,7 @@ def status(desk: Desk, *, probe: bool) -> Status:
     expected = expectations(desk, opened)
     queues = [_queue(queue, world, expected[queue.name]) for queue in desk.policy.by_priority()]
     incidents = open_incidents(desk)
+    away, tasks = in_work(desk), by_hand(desk)
     facts = {
         "policy": desk.policy.heading,
         "at": world.at,
@@ -55,14 +60,21 @@ def status(desk: Desk, *, probe: bool) -> Status:
             for name, found in world.dependencies.items()
         ],
         "queues": queues,
+        "in_work": away,
+        "by_hand": tasks,
         "runs": [{"run": run.id, "runbook": run.plan.runbook, "subject": run.plan.subject,
                   "state": state.value, "by": run.requester, "reason": run.plan.reason,
                   "supersedes": list(run.plan.supersedes),
                   "drill": run.plan.mode.value != "real"} for run, state in opened],
         "incidents": incidents,
         "automation": automation(desk),
-        "next": _next(desk, world, opened, queues, incidents),
+        "next": _next(desk, world, opened, queues, incidents, away, tasks),
     }
+    if desk.fan_out is not None:
+        from ccfailover.transfer.fanout import who
+
+        ours, others = who(desk.store.at_work(), desk.policy.sha256)
+        facts["workers"] = {"alive": ours, "other_policy": others}
     if desk.local_base is not None:
         from ccfailover.operations.local import notes, with_option
 
@@ -80,6 +92,33 @@ def open_incidents(desk: Desk) -> list[dict[str, Any]]:
     from ccfailover.operations.incidents import listed
 
     return [found.to_json() for found in listed(desk, only_open=True)]
+
+
+def in_work(desk: Desk) -> list[dict[str, Any]]:
+    """What providers were given and have not said to be done, given back, or had taken from them.
+    `items` None: too many for a glance. `told`: whether the site ever says what becomes of its
+    work."""
+    found = []
+    late = desk.runtime.monotonic() + GLANCE
+    for queue in desk.policy.by_priority():
+        for site in queue.backlogs:
+            if site == queue.home:
+                continue
+            items = desk.store.in_work(queue.name, site,
+                                       max(0.01, late - desk.runtime.monotonic()))
+            if items != 0:
+                found.append({"queue": queue.name, "site": site, "items": items,
+                              "told": desk.store.tells(site)})
+    return found
+
+
+def by_hand(desk: Desk) -> list[dict[str, Any]]:
+    """What people were asked to do and have not answered."""
+    if desk.store.fact("by_hand") is None:
+        return []
+    from ccfailover.operations.by_hand import open_tasks
+
+    return open_tasks(desk)
 
 
 def automation(desk: Desk) -> dict[str, Any]:
@@ -119,7 +158,17 @@ def _flap_blocked(desk: Desk, queues: list[dict[str, Any]]) -> bool:
 
 
 def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
-          queues: list[dict[str, Any]], incidents: list[dict[str, Any]]) -> str:
+          queues: list[dict[str, Any]], incidents: list[dict[str, Any]],
+          away: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> str:
+    if tasks:
+        from ccfailover.operations.by_hand import next_for as answer
+
+        waiting = [(run, state) for run, state in opened if state.value != "running"]
+        if not waiting:
+            return answer(tasks)
+        from ccfailover.operations.describe import next_for
+
+        return f"{answer(tasks)}   once it is done, then: {next_for(*waiting[0])}"
     if opened:
         from ccfailover.operations.describe import next_for
 
@@ -139,9 +188,16 @@ def _next(desk: Desk, world: World, opened: list[tuple[Run, RunState]],
                 return f'ccfailover ack --reason "…"   once you have looked, then: {back}'
             return back
     if astray:
-        return f"ccfailover adopt {astray[0]}   if these shares are meant, else set them back"
+        return (f"ccfailover reassert {astray[0]} --reason …   or, if these shares are meant: "
+                f"adopt {astray[0]}")
     if any(world.site_state(home) is State.UNKNOWN for home in homes):
         return "ccfailover check   (or: status --probe)"
+    for each in away:
+        # A provider that never tells what it has done would be asked about for ever.
+        view = world.queues.get(each["queue"])
+        if each["told"] or view is not None and view.depth.get(each["site"]):
+            return (f"ccfailover transfer status   ({each['items']} {each['queue']} are still in "
+                    f"work at {each['site']})")
     for one in incidents:
         return f'ccfailover incident close {one["incident"]} --reason "…"   when it is over'
     return "nothing to do"

@@ -1,4 +1,4 @@
-"""Where the applications are: counts, one item's whole way, and the proof that none is lost."""
+"""Where the applications are: counts, and the proof that none is lost."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ccfailover.errors import Exit, ProviderError, StateUnknown, UsageError
+from ccfailover.errors import Exit, ProviderError, UsageError
 from ccfailover.model.items import ItemState, LedgerRow
 from ccfailover.model.plan import Json, Mode
 from ccfailover.model.policy import Queue
 from ccfailover.operations import runs
+from ccfailover.operations.books import accounts
 from ccfailover.operations.desk import Desk
+from ccfailover.operations.find_item import whereabouts
 from ccfailover.providers import BacklogMeasure
 from ccfailover.reports.work import RECONCILED
 from ccfailover.runbooks.run import Run, StepRecord
+from ccfailover.transfer.account import Account, account
+from ccfailover.transfer.differences import Difference
 from ccfailover.transfer.reconcile import Measures, Reconciliation, reconcile
-from ccfailover.transfer.rows import AT_TARGET, application, is_copy, reason_of
+from ccfailover.transfer.rows import application, is_copy
 
 KEPT = 1000
 """So many differences and ids go into the journal with a reconciliation; all are printed."""
@@ -48,13 +52,24 @@ def _queue(desk: Desk, queue: Queue) -> dict[str, Any]:
         if row.state is not ItemState.CLAIMED and not is_copy(row):
             place = whereabouts(row)
             at[place] = at.get(place, 0) + 1
+    counted = {site: _measure(desk, queue, site) for site in queue.backlogs}
     return {
         "queue": queue.name,
-        "sites": [{"site": site, **_told(_measure(desk, queue, site))} for site in queue.backlogs],
+        "sites": [{"site": site, **_told(found)} for site, found in counted.items()],
         "known": len(latest), "last_seen_at": at, **open_points,
+        "providers": [_followed(each, counted[each.site]) for each in accounts(desk, queue)],
         "possible_duplicates": len({application(row) for row in latest.values()
                                     if row.possible_duplicate}),
     }
+
+
+def _followed(found: Account, counted: BacklogMeasure | str) -> dict[str, Json]:
+    """What became of the work that went to a provider: to its end, by its own word, or as far as
+    its queue tells."""
+    told = found.to_json()
+    told["differences"] = len(found.differences)
+    waiting = None if isinstance(counted, str) else counted.depth
+    return {**told, "waiting": waiting, "says": found.sentence}
 
 
 def _measure(desk: Desk, queue: Queue, site: str) -> BacklogMeasure | str:
@@ -75,72 +90,6 @@ def _told(found: BacklogMeasure | str) -> dict[str, Json]:
             "error": None}
 
 
-def whereabouts(row: LedgerRow) -> str:
-    """The site that has the item, as far as this row knows."""
-    return row.target if row.state in AT_TARGET else row.source
-
-
-# --- one item -----------------------------------------------------------------------------------
-
-
-def find(desk: Desk, item_id: str) -> dict[str, Any]:
-    """Where one application is, since when, by whose decision, and every hop it took.
-
-    Raises StateUnknown when the ledger never saw it: then no run has looked at it.
-    """
-    rows = desk.store.find_item(item_id)
-    ids = {item_id}
-    for run in {row.run for row in rows}:
-        ids |= {row.item_id for row in desk.store.items(run=run) if application(row) == item_id}
-    if not rows:
-        raise StateUnknown(f"the ledger does not know {item_id!r}: no run has looked at it",
-                           where=desk.store.path, not_done="nothing can be said of where it is",
-                           hint="the id as the lender writes it; else ask the system of record")
-    told: dict[str, Run] = {}
-    hops = [_hop(desk, row, told)
-            for row in sorted((row for name in ids for row in desk.store.item_history(name)),
-                              key=lambda row: row.at)]
-    now = next((row for row in rows if row.state is not ItemState.RETURNED), rows[0])
-    decided = _run(desk, now.run, told)
-    return {
-        "item": item_id, "queue": now.queue, "state": now.state.value,
-        "where": None if now.state is ItemState.CLAIMED else whereabouts(now),
-        "says": _in_words(now), "since": now.at, "submitted": now.submitted, "hops": now.hop,
-        "run": now.run, "decided_by": decided.requester, "reason": decided.plan.reason,
-        "runbook": f"{decided.plan.runbook} {decided.plan.subject}",
-        "possible_duplicate": any(row.possible_duplicate for row in rows),
-        "copies": len(ids) - 1, "history": hops,
-    }
-
-
-def _in_words(row: LedgerRow) -> str:
-    reason = reason_of(row)
-    text = {
-        ItemState.LEFT: f"left at {row.source}",
-        ItemState.CLAIMED: f"in doubt: {row.source} or {row.target} may have it",
-        ItemState.DELIVERED: f"{row.target} has it; not yet deleted at {row.source}",
-        ItemState.SETTLED: f"{row.target} has it",
-        ItemState.STRANDED: f"{row.target} has it; {row.source} still holds a stale copy",
-        ItemState.QUARANTINED: f"quarantined at {row.source}",
-        ItemState.RETURNED: f"moved on from {row.target}",
-    }[row.state]
-    return f"{text}: {reason}" if reason else text
-
-
-def _hop(desk: Desk, row: LedgerRow, told: dict[str, Run]) -> dict[str, Any]:
-    run = _run(desk, row.run, told)
-    return {"at": row.at, "state": row.state.value, "from": row.source, "to": row.target,
-            "hop": row.hop, "run": row.run, "step": row.step, "says": _in_words(row),
-            "copy": is_copy(row), "by": run.requester,
-            "possible_duplicate": row.possible_duplicate}
-
-
-def _run(desk: Desk, run_id: str, told: dict[str, Run]) -> Run:
-    if run_id not in told:
-        told[run_id] = runs.load(desk, run_id)
-    return told[run_id]
-
-
 # --- the proof ----------------------------------------------------------------------------------
 
 
@@ -149,17 +98,19 @@ class Proof:
     """One queue's reconciliation. `verdict` is a word for people; `exit` its code:
 
     DONE: balanced; EXCEPTIONS: balanced, and something is left for a person; UNKNOWN: it cannot
-    be told; PAUSED: it does not balance, a person must look.
+    be told; PAUSED: it does not balance, a person must look. `accounts`: of
+    each provider that is part of it, over all runs.
     """
 
     found: Reconciliation
     verdict: str
     exit: Exit
     detail: str
+    accounts: tuple[Account, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         return {**self.found.to_json(), "verdict": self.verdict, "exit_code": int(self.exit),
-                "detail": self.detail}
+                "detail": self.detail, "accounts": [each.to_json() for each in self.accounts]}
 
 
 def prove(desk: Desk, *, queue: str | None, run: str | None) -> list[Proof]:
@@ -219,13 +170,40 @@ def _prove(desk: Desk, run: Run, step: StepRecord, earlier: tuple[str, ...]) -> 
     source, target = str(step.spec.params["source"]), str(step.spec.params["target"])
     first = _first_snapshot(desk, earlier, queue.name, source, target) or step.snapshot
     here, there = _measure(desk, queue, source), _measure(desk, queue, target)
+    runs_ = [*earlier, run.id]
+    of = {name: account(desk.store, queue, desk.policy.sites[name], now=desk.runtime.now())
+          for name in (source, target) if name != queue.home and name in desk.policy.sites}
+    word = of.get(target)
+    tells = word is not None and word.tells
     found = reconcile(
-        desk.store, [*earlier, run.id], queue.name, source=source, target=target,
+        desk.store, runs_, queue.name, source=source, target=target,
         measures=Measures(
             present=_depth(first, "source"), target_before=_depth(first, "target"),
             source_now=None if isinstance(here, str) else here,
-            target_now=None if isinstance(there, str) else there))
-    return _judge(found, excuse=_excuse(desk, run, queue, source, found))
+            target_now=None if isinstance(there, str) else there,
+            completed_ids=word.done if word and tells else None,
+            returned_ids=word.gave_back if word and tells else None,
+            worked_at_source=_worked_off(desk, runs_, queue, of.get(source))))
+    left = [Difference(each.name, f"a canary of run {each.run} may still wait at {each.site}: it "
+                       "is no application", f"have {each.site} delete it, or resume the run")
+            for site in (source, target)
+            for each in desk.store.canaries(queue=queue.name, site=site)]
+    found = replace(found, differences=(*found.differences, *left))
+    proof = _judge(found, excuse=_excuse(desk, run, queue, source, found))
+    told = tuple(each for each in of.values() if each.sent or each.differences)
+    if proof.exit is Exit.DONE and any(each.differences for each in told):
+        proof = replace(proof, verdict="balanced, with exceptions", exit=Exit.EXCEPTIONS)
+    return replace(proof, accounts=told)
+
+
+def _worked_off(desk: Desk, runs_: Sequence[str], queue: Queue,
+                source: Account | None) -> int | None:
+    """How many of the items that these runs left at a provider it says it has done since."""
+    if source is None or not source.tells:
+        return None
+    left = {application(row) for run in runs_ for row in desk.store.items(
+        run=run, queue=queue.name, states=[ItemState.LEFT]) if row.source == source.site}
+    return len(left & source.done)
 
 
 def _first_snapshot(desk: Desk, earlier: Sequence[str], queue: str, source: str,
@@ -289,9 +267,11 @@ def _judge(found: Reconciliation, *, excuse: str | None) -> Proof:
 def _record(proof: Proof) -> dict[str, Json]:
     """For the journal: whole in its counts, bounded in its lists, which say how long they were."""
     told = proof.to_json()
-    for name in ("differences", "possible_duplicates"):
-        told[f"{name}_in_all"] = len(told[name])
-        told[name] = told[name][:KEPT]
+    for part, name in ((told, "differences"), (told, "possible_duplicates"),
+                       (told, "sent_again"),
+                       *((each, "differences") for each in told["accounts"])):
+        part[f"{name}_in_all"] = len(part[name])
+        part[name] = part[name][:KEPT]
     return told
 
 

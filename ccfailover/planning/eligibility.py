@@ -17,6 +17,7 @@ KIND_OF = {
     "overflow": "overflow",
     "switchover": "switchover",
     "failback": "failback",
+    "reassert": "reassert",
 }
 """Built-in runbooks by what they do; a runbook of another name is judged as a failover."""
 

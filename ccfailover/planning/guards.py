@@ -91,6 +91,10 @@ def judge(
     touched = [plan for plan in queue_plans
                if not plan.untouched and plan.before != plan.after]
     found = [*_bad_overrides(overrides), *_hard(policy, touched, world, kind, at)]
+    if kind == "reassert":
+        # It was weighed when it was decided: setting it again is no move of anybody's.
+        return [*found, *(_weigh(finding, kind, home_down_fresh, overrides, automatic)
+                          for finding in _automation(touched, automation_off))]
     for finding in (
         *_max_step(policy, touched),
         *_daily_cost(policy, queue_plans, touched, world, at, spent_today),

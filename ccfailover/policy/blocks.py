@@ -19,16 +19,26 @@ def blocks(data: Mapping[str, Any], noun: str) -> Iterator[tuple[str, dict[str, 
 
 
 def levers(data: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every route, intake, backlog and consumers entry of every queue, with its path."""
+    """Every lever of every queue, and every procedure, with its path."""
     for name, queue in blocks(data, "queues"):
         for use in ("route", "intake"):
-            if isinstance(queue.get(use), dict):
-                yield ("queues", name, use), queue[use]
+            lever = queue.get(use)
+            if isinstance(lever, dict) and "levers" in lever:
+                rows = lever["levers"]
+                for index, row in enumerate(rows if isinstance(rows, list) else ()):
+                    if isinstance(row, dict):
+                        yield ("queues", name, use, "levers", index), row
+            elif isinstance(lever, dict):
+                yield ("queues", name, use), lever
+        if isinstance(queue.get("announcement"), dict):
+            yield ("queues", name, "announcement"), queue["announcement"]
         for use in ("backlog", "consumers"):
             entries = queue.get(use)
             for site, lever in (entries.items() if isinstance(entries, dict) else ()):
                 if isinstance(lever, dict):
                     yield ("queues", name, use, site), lever
+    for name, block in blocks(data, "procedures"):
+        yield ("procedures", name), block
 
 
 def probes(data: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:

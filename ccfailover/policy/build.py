@@ -11,6 +11,7 @@ from typing import Any
 
 from ccfailover.model.journal import LEASE_SECONDS
 from ccfailover.model.policy import (
+    DECIDE_WITHIN,
     Dependency,
     GuardLimits,
     LeverSpec,
@@ -21,6 +22,7 @@ from ccfailover.model.policy import (
     ProviderSpec,
     Queue,
     Reminders,
+    Several,
     Site,
     Sla,
     Staff,
@@ -28,7 +30,7 @@ from ccfailover.model.policy import (
 )
 from ccfailover.model.shares import Shares
 from ccfailover.policy.read import Document
-from ccfailover.policy.units import day, duration, fraction, money, share
+from ccfailover.policy.units import day, duration, fraction, money, period, share
 
 Data = Mapping[str, Any]
 
@@ -79,6 +81,11 @@ def build(document: Document) -> Policy:
                                  for role, logins in data.get("people", {}).items()},
         stale_after=float(data.get("stale_after", 3.0)),
         remind=_reminders(data.get("remind", {})),
+        procedures={name: LeverSpec(block["provider"], block.get("ref", name),
+                                    _without(block, "provider", "ref"))
+                    for name, block in data.get("procedures", {}).items()},
+        retention=period(data["retention"]["ledger"]) if "ledger" in data.get(
+            "retention", {}) else None,
     )
 
 
@@ -156,7 +163,26 @@ def _lever(queue: str, block: Data | None) -> LeverSpec | None:
     if block is None:
         return None
     return LeverSpec(block["provider"], block.get("ref", queue),
-                     _without(block, "provider", "ref"))
+                     _without(block, "provider", "ref", "canary", "reassert", "emergency"),
+                     canary=bool(block.get("canary", False)),
+                     reassert=bool(block.get("reassert", False)))
+
+
+def _route(queue: str, block: Data | None, home: str, normal: Shares) -> LeverSpec | None:
+    """One lever, or several that act as one."""
+    if block is None or "levers" not in block:
+        return _lever(queue, block)
+    parts = tuple(LeverSpec(one["provider"], one.get("ref", queue),
+                            _without(one, "provider", "ref")) for one in block["levers"])
+    split = block.get("split", parts[-1].provider)
+    rest = block.get("rest")
+    several = Several(
+        combine=block["combine"], parts=parts, through=block.get("through", home),
+        split=next(part.lever for part in parts if part.provider == split),
+        rest=normal if rest is None else Shares({to: share(part) for to, part in rest.items()}))
+    first = parts[0]
+    return LeverSpec(first.provider, first.ref, several=several,
+                     reassert=bool(block.get("reassert", False)))
 
 
 def _levers(queue: str, blocks: Data) -> Mapping[str, LeverSpec]:
@@ -176,6 +202,8 @@ def _queue(name: str, block: Data, data: Data) -> Queue:
     load, shift = block.get("load", {}), block.get("shift", {})
     version = block.get("criteria_version")
     fields = fields_of(block.get("fields"))
+    normal = Shares({to: share(part) for to, part in
+                     block.get("normal", {block["home"]: 100}).items()})
     return Queue(
         name=name,
         channel=block["channel"],
@@ -185,8 +213,7 @@ def _queue(name: str, block: Data, data: Data) -> Queue:
         in_disaster=block.get("in_disaster", "refuse"),
         priority=block.get("priority", 5),
         home_down=block.get("home_down", "hold"),
-        normal=Shares({to: share(part) for to, part in
-                       block.get("normal", {block["home"]: 100}).items()}),
+        normal=normal,
         service_level=_part(target, "service_level"),
         within=_seconds(target, "within"),
         rto=_seconds(aims, "rto"),
@@ -195,8 +222,10 @@ def _queue(name: str, block: Data, data: Data) -> Queue:
         load_per_hour=load.get("per_hour"),
         minutes_per_contact=load.get("minutes_per_contact"),
         minimum_service=_part(aims, "minimum_service"),
-        route=_lever(name, block.get("route")),
-        intake=_lever(name, block.get("intake")),
+        route=_route(name, block.get("route"), block["home"], normal),
+        intake=_route(name, block.get("intake"), block["home"], normal),
+        announcement=_lever(name, block.get("announcement")),
+        emergency=block.get("announcement", {}).get("emergency"),
         backlogs=_levers(name, block.get("backlog", {})),
         consumers=_levers(name, block.get("consumers", {})),
         eligible=block.get("eligible"),
@@ -211,6 +240,8 @@ def _queue(name: str, block: Data, data: Data) -> Queue:
         hold=60.0 if "hold" not in shift else _seconds(shift, "hold") or 0.0,
         probes=_probes(f"queue.{name}", block, data),
         max_item_bytes=block.get("max_item_bytes", 262_144),
+        decide_within=DECIDE_WITHIN if "decide_within" not in aims else
+        duration(aims["decide_within"]) or None,
     )
 
 

@@ -13,11 +13,12 @@ def rto_over_mtd(queue: Queue) -> str:
             f"down for {spoken(queue.mtd or 0)} at most (mtd)")
 
 
-def detection(policy: Policy, queue: Queue) -> str | None:
+def detection(policy: Policy, queue: Queue, propagation: float = 0.0) -> str | None:
     """What part of the objective goes by before anybody knows; None when it is under half.
 
     Detection takes `every × fall` of the quickest probe, then the `hold` of the quickest trigger
-    on the home site. Time-outs come on top when a site hangs instead of refusing.
+    on the home site. Time-outs come on top when a site hangs instead of refusing, and the
+    `propagation` seconds for which callers go by what the lever said before.
     """
     home = policy.sites[queue.home]
     triggers = [one for one in policy.triggers.values()
@@ -29,13 +30,18 @@ def detection(policy: Policy, queue: Queue) -> str | None:
                 f"{queue.name} within its rto of {spoken(queue.rto)}")
     probe = min(home.probes, key=lambda one: one.every * one.fall)
     trigger = min(triggers, key=lambda one: one.hold)
-    took = probe.every * probe.fall + trigger.hold
+    took = probe.every * probe.fall + trigger.hold + propagation
     if took <= queue.rto / 2:
         return None
-    sums = (f"{spoken(probe.every)} × {probe.fall} + {spoken(trigger.hold)} = {spoken(took)} "
-            f"(every × fall of the quickest probe + hold of {trigger.name})")
+    last, why = "", ""
+    if propagation:
+        last = f" + {spoken(propagation)}"
+        why = " + the time in which callers go by the lever's old word"
+    sums = (f"{spoken(probe.every)} × {probe.fall} + {spoken(trigger.hold)}{last} = "
+            f"{spoken(took)} (every × fall of the quickest probe + hold of {trigger.name}{why})")
     verdict = "more than" if took > queue.rto else "over half of"
-    return (f"detecting that {home.name} is down takes {sums}, {verdict} the rto of "
+    what = "and moving its callers takes" if propagation else "takes"
+    return (f"detecting that {home.name} is down {what} {sums}, {verdict} the rto of "
             f"{spoken(queue.rto)}")
 
 

@@ -73,6 +73,9 @@ class _References:
             self._trigger(name, mapping(trigger))
         for name, runbook in mapping(self._data.get("runbooks")).items():
             self._approvals(name, mapping(runbook))
+            self._procedures(name, mapping(runbook))
+        for name, block in mapping(self._data.get("procedures")).items():
+            self._lever(mapping(block), ("procedures", name))
         self._reminders()
         self._notify()
         self._credentials(self._data, ())
@@ -112,7 +115,12 @@ class _References:
         places = {home, *(site for _, site in backups)}
         self._normal(name, queue, places)
         for use in ("route", "intake"):
-            self._lever(mapping(queue.get(use)), (*at, use))
+            block = mapping(queue.get(use))
+            if "levers" in block:
+                self._several(name, block, (*at, use), places)
+            else:
+                self._lever(block, (*at, use))
+        self._lever(mapping(queue.get("announcement")), (*at, "announcement"))
         for use in ("backlog", "consumers"):
             for site, lever in mapping(queue.get(use)).items():
                 path = (*at, use, site)
@@ -130,9 +138,37 @@ class _References:
     def _lever(self, lever: Mapping[str, Any], path: Path) -> None:
         self.known("provider", lever.get("provider"), self._providers, (*path, "provider"))
 
+    def _several(self, name: str, block: Mapping[str, Any], path: Path,
+                 places: Collection[object]) -> None:
+        rows = block.get("levers")
+        seen: dict[tuple[object, object], int] = {}
+        for index, row in enumerate(rows if isinstance(rows, list) else ()):
+            lever = mapping(row)
+            self._lever(lever, (*path, "levers", index))
+            one = (lever.get("provider"), lever.get("ref", name))
+            if isinstance(one[0], str) and isinstance(one[1], str) \
+                    and seen.setdefault(one, index) != index:
+                self.say((*path, "levers", index), f"{one[0]}:{one[1]} stands here twice")
+        named = [provider for provider, _ in seen if isinstance(provider, str)]
+        split, through = block.get("split"), block.get("through")
+        if split is not None and self.known("lever", split, named, (*path, "split")) \
+                and named.count(str(split)) > 1:
+            self.say((*path, "split"), f"two of these levers are of {split}: give the one that "
+                     "splits a provider of its own")
+        if through is not None:
+            self.known("site", through, self._sites, (*path, "through"))
+        self._shares(name, block.get("rest"), (*path, "rest"), places, "shares at rest")
+        for key, of in (("rest", "replace"), ("split", "multiply"), ("through", "multiply")):
+            if key in block and block.get("combine") in {"replace", "multiply"} - {of}:
+                self.say((*path, key), f"`{key}` is for levers that {of}", key=True)
+
     def _normal(self, name: str, queue: Mapping[str, Any], places: Collection[object]) -> None:
-        at: Path = ("queues", name, "normal")
-        normal = mapping(queue.get("normal"))
+        self._shares(name, queue.get("normal"), ("queues", name, "normal"), places,
+                     "normal shares")
+
+    def _shares(self, name: str, said: object, at: Path, places: Collection[object],
+                what: str) -> None:
+        normal = mapping(said)
         total = 0
         for to, part in normal.items():
             if to in TREATMENTS:
@@ -145,7 +181,7 @@ class _References:
             except ValueError:
                 return
         if normal and total != 100:
-            self.say(at, f"the normal shares of {name} sum to {total}, not to 100", key=True)
+            self.say(at, f"the {what} of {name} sum to {total}, not to 100", key=True)
 
     def _item(self, name: str, queue: Mapping[str, Any]) -> None:
         item = mapping(queue.get("item"))
@@ -192,6 +228,16 @@ class _References:
         elif runs in RUNBOOKS and runs not in QUEUE_RUNBOOKS and "queue" in trigger \
                 and subject in self._queues:
             self.say((*at, "queue"), f"{runs} acts on a site, {subject} is a queue", key=True)
+
+    def _procedures(self, name: str, runbook: Mapping[str, Any]) -> None:
+        known = mapping(self._data.get("procedures"))
+        for part in ("before", "branch", "after"):
+            rows = runbook.get(part)
+            for index, row in enumerate(rows if isinstance(rows, list) else ()):
+                asked = mapping(mapping(row).get("procedure")).get("name")
+                if asked is not None:
+                    self.known("procedure", asked, known, ("runbooks", name, part, index,
+                                                           "procedure", "name"))
 
     def _approvals(self, name: str, runbook: Mapping[str, Any]) -> None:
         """An approval that nobody could ever give would hold up the run that asks for it."""

@@ -7,14 +7,14 @@ policy will not achieve.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from ccfailover.errors import Problem
-from ccfailover.model.capabilities import Capabilities
-from ccfailover.model.policy import LeverSpec, Policy, Queue, Site
-from ccfailover.model.shares import TREATMENTS
+from ccfailover.model.policy import Period, Policy, Queue, Site
 from ccfailover.policy import figures
 from ccfailover.policy.kinds import KindSchemas
+from ccfailover.policy.lever_rules import LeverRules
 from ccfailover.policy.places import Path
 from ccfailover.policy.read import Document
 from ccfailover.policy.units import duration
@@ -35,31 +35,22 @@ def check(policy: Policy, document: Document, kinds: KindSchemas) -> list[Proble
         rules.receivers(queue)
         rules.places(queue)
         rules.levers(queue)
+        rules.spoken(queue)
         rules.backlogs(queue)
+        rules.takes_back(queue)
+        rules.one_mode(queue)
         rules.times(queue)
+    rules.shared()
+    rules.procedures()
     rules.triggers()
     rules.store()
     rules.lease()
+    rules.retention()
     rules.unused()
     return rules.problems
 
 
-class _Rules:
-    def __init__(self, policy: Policy, document: Document, kinds: KindSchemas) -> None:
-        self._policy = policy
-        self._document = document
-        self._kinds = kinds
-        self.problems: list[Problem] = []
-
-    def _say(self, path: Path, message: str, *, key: bool = False,
-             severity: str = "error") -> None:
-        places = self._document.places
-        mark = places.key(path) if key else places.value(path)
-        self.problems.append(Problem(self._document.file, *mark, message, severity=severity))
-
-    def _warn(self, path: Path, message: str, *, key: bool = False) -> None:
-        self._say(path, message, key=key, severity="warning")
-
+class _Rules(LeverRules):
     def _written(self, queue: Queue) -> Mapping[str, Any]:
         block: Mapping[str, Any] = self._document.data["queues"][queue.name]
         return block
@@ -139,51 +130,6 @@ class _Rules:
         found = {self._policy.dependencies[name].location for name in site.depends_on}
         return {location for location in found if location is not None and location not in PUBLIC}
 
-    def _capabilities(self, lever: LeverSpec) -> Capabilities:
-        provider = self._policy.providers[lever.provider]
-        return self._kinds.capabilities(provider.kind, provider.params,
-                                        {"ref": lever.ref, **lever.params})
-
-    def levers(self, queue: Queue) -> None:
-        """Levers must be able to do what the policy will ask of them."""
-        for use, lever in (("route", queue.route), ("intake", queue.intake)):
-            if lever is not None:
-                self._route(queue, use, lever)
-        for use, wanted, levers in (("backlog", "backlogs", queue.backlogs),
-                                    ("consumers", "gates", queue.consumers)):
-            for site, lever in levers.items():
-                if not getattr(self._capabilities(lever), wanted):
-                    kind = self._policy.providers[lever.provider].kind
-                    self._say(("queues", queue.name, use, site, "provider"),
-                              f"{lever.provider} is of kind {kind}, which has no {wanted}")
-
-    def _route(self, queue: Queue, use: str, lever: LeverSpec) -> None:
-        at: Path = ("queues", queue.name)
-        can = self._capabilities(lever)
-        if not can.routes:
-            kind = self._policy.providers[lever.provider].kind
-            self._say((*at, use, "provider"), f"{lever.provider} is of kind {kind}, which has no "
-                      "routes: it cannot spread arrivals")
-            return
-        if can.share_step > 1:
-            for to, part in queue.normal.items():
-                if part % can.share_step:
-                    self._say((*at, "normal", to), f"{lever.provider} moves shares in steps of "
-                              f"{can.share_step} %, so that {to}: {part} cannot be set")
-        asked = dict.fromkeys([queue.home, *queue.backups, *queue.normal])
-        if queue.home_down in TREATMENTS:
-            asked[queue.home_down] = None
-        for to in asked:
-            path = (*at, "home_down") if to == queue.home_down else (*at, use, "provider")
-            if to in queue.normal and to in TREATMENTS:
-                path = (*at, "normal", to)
-            if to in TREATMENTS and not can.treatments:
-                self._say(path, f"{lever.provider} has no treatments, so that nothing can go to "
-                          f"{to}")
-            elif can.destinations is not None and to not in can.destinations:
-                self._say(path, f"{lever.provider} has no way to {to} for {queue.name}'s {use}; "
-                          f"it knows {', '.join(sorted(can.destinations))}")
-
     def backlogs(self, queue: Queue) -> None:
         """First stop the inflow, then move what waits."""
         at: Path = ("queues", queue.name)
@@ -199,13 +145,58 @@ class _Rules:
             self._warn((*at, "backlog"), f"the backlog of its home {queue.home} is missing: its "
                        "depth will be unknown", key=True)
 
+    def takes_back(self, queue: Queue) -> None:
+        """What can only be put in somewhere does not come out of there again."""
+        for site, lever in queue.backlogs.items():
+            can = self._capabilities(lever)
+            if not can.backlogs or can.claims:
+                continue
+            at: Path = ("queues", queue.name, "backlog", site)
+            if site == queue.home:
+                self._say(at, f"{lever.provider} takes work in and gives none back (it has no "
+                          f"`claim`): what waits at {site}, the home of {queue.name}, could never "
+                          "be moved", key=True)
+            else:
+                self._warn(at, f"{lever.provider} takes work in and gives none back (it has no "
+                           f"`claim`): what {site} was given of {queue.name} stays there to its "
+                           "end, and no failback or rollback brings it home", key=True)
+
+    def one_mode(self, queue: Queue) -> None:
+        """Either records are assigned anew in one system, or items leave one for another: a record
+        that was exported would stay assigned where it was, and be worked twice."""
+        able = {site: self._capabilities(lever) for site, lever in queue.backlogs.items()}
+        named = {site: can.assignee for site, can in able.items() if can.assignee is not None}
+        at: Path = ("queues", queue.name, "backlog")
+        if not named:
+            return
+        first = next(iter(named))
+        here = queue.backlogs[first]
+        seen: dict[str, str] = {}
+        for site, lever in queue.backlogs.items():
+            if site not in named:
+                self._say((*at, site), f"{queue.name} assigns records at {first} (`assignee`) and "
+                          f"delivers items at {site}: a record delivered to {site} would stay "
+                          f"assigned to {named[first]} and be worked at both. Give every site of "
+                          "the queue an `assignee`, or none", key=True)
+                continue
+            if (lever.provider, lever.ref) != (here.provider, here.ref):
+                self._say((*at, site), f"{queue.name} assigns records in {here.lever} at {first} "
+                          f"and in {lever.lever} at {site}: a record is assigned anew only where "
+                          "it is, so that both must name one provider and one ref", key=True)
+            if named[site] in seen:
+                self._say((*at, site), f"{site} and {seen[named[site]]} have one assignee, "
+                          f"{shown(named[site])}: nothing could be moved between them", key=True)
+            seen.setdefault(named[site], site)
+
     def times(self, queue: Queue) -> None:
         """Objectives against what probes, triggers and ramps really give."""
         at: Path = ("queues", queue.name)
         if queue.rto is not None and queue.mtd is not None and queue.rto > queue.mtd:
             self._say((*at, "objectives", "rto"), figures.rto_over_mtd(queue))
         if queue.rto is not None:
-            said = figures.detection(self._policy, queue)
+            lever = queue.route or queue.intake
+            said = figures.detection(self._policy, queue, self._capabilities(
+                lever).propagation if lever is not None else 0.0)
             if said:
                 self._warn((*at, "objectives", "rto"), said)
         said = figures.capacity(self._policy, queue)
@@ -254,18 +245,28 @@ class _Rules:
                            f"a call to {name} may take {longest:g} s, more than half a lease "
                            f"({lease:g} s): one may still land after another process took over")
 
+    def retention(self) -> None:
+        """Less than Regulation B asks for of consumer credit may be right for business credit."""
+        kept = self._policy.retention
+        someday = date(2030, 1, 31)
+        if kept is not None and kept.before(someday) > Period(25, "mo").before(someday):
+            self._warn(("retention", "ledger"), f"the ledger is kept for {kept}: Regulation B (12 "
+                       "CFR 1002.12) asks for 25 months after the notice of action taken, 12 for "
+                       "business credit")
+
     def unused(self) -> None:
         """What nothing refers to is either left over or forgotten."""
         policy = self._policy
         queues = policy.queues.values()
         levers = [lever for queue in queues for lever in
-                  (queue.route, queue.intake, *queue.backlogs.values(),
+                  (queue.route, queue.intake, queue.announcement, *queue.backlogs.values(),
                    *queue.consumers.values()) if lever is not None]
+        levers += policy.procedures.values()
         used = {
             "sites": {name for queue in queues
                       for name in (queue.home, *queue.backups, *queue.normal)},
             "dependencies": {name for site in policy.sites.values() for name in site.depends_on},
-            "providers": {lever.provider for lever in levers},
+            "providers": {part.provider for lever in levers for part in lever.parts},
         }
         declared: Mapping[str, Mapping[str, object]] = {
             "sites": policy.sites, "dependencies": policy.dependencies,

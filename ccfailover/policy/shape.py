@@ -87,7 +87,11 @@ class Shape:
         if not isinstance(kind, str) or kind not in self._kinds.provider_kinds():
             return
         schema = self._kinds.lever_schema(kind)
-        common = [key for key in ("provider", "ref") if key not in _properties(schema)]
+        extra = {"backlog": ("canary",), "route": ("reassert",), "intake": ("reassert",),
+                 "announcement": ("emergency",)}
+        use = str(path[2]) if len(path) > 2 and "levers" not in path else ""
+        ours = ("provider", "ref", *extra.get(use, ()))
+        common = [key for key in ours if key not in _properties(schema)]
         own = {key: value for key, value in lever.items() if key not in common}
         if "ref" in _properties(schema):
             own.setdefault("ref", str(path[1]))

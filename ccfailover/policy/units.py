@@ -6,6 +6,8 @@ import re
 from datetime import date
 from decimal import Decimal
 
+from ccfailover.model.policy import Period
+
 DURATION = re.compile(
     r"(?=\d)(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?"
     r"(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?"
@@ -58,6 +60,17 @@ def day(value: object) -> date:
     if not isinstance(value, str):
         raise ValueError("must be a date such as 2026-12-31")
     return date.fromisoformat(value)
+
+
+PERIOD = re.compile(r"([1-9]\d{0,4})(y|mo|d)")
+
+
+def period(value: object) -> Period:
+    """`7y`, `25mo` or `90d` of the calendar, at most 100 years. Raises ValueError."""
+    found = PERIOD.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[1]) > {"y": 100, "mo": 1200, "d": 36_500}[found[2]]:
+        raise ValueError("must be a time of the calendar, such as 7y, 25mo or 90d")
+    return Period(int(found[1]), found[2])
 
 
 def spoken(seconds: float) -> str:

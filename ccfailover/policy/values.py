@@ -60,7 +60,17 @@ def _country(value: str) -> str | None:
     return f"{shown(value)} is not a country whose holidays are known; list the dates instead"
 
 
+def _period(value: str) -> str | None:
+    from ccfailover.policy.units import period
+
+    try:
+        period(value)
+    except ValueError as error:
+        return f"{shown(value)} {error}"
+    return None
+
+
 CHECKS: Mapping[str, Callable[[str], str | None]] = {
-    "date": _date, "timezone": _timezone, "country": _country,
+    "date": _date, "timezone": _timezone, "country": _country, "period": _period,
 }
 """By the name that a schema's `x-check` gives: what is wrong with the value, or None."""

@@ -1,4 +1,4 @@
-"""One bounded HTTP exchange through libcurl; adapters build on it.
+"""Bounded HTTP exchanges through libcurl, one or several at once; adapters build on it.
 
 Bounded means: a time-out on connecting and one on the whole exchange (a reply that drips or
 never ends is cut off by it), and a cap on the bytes of headers and body. Redirects are not
@@ -8,18 +8,20 @@ followed (they would carry credentials elsewhere). pycurl is imported on first u
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
+from select import select
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ccfailover.errors import Rejected, Unavailable
+from ccfailover.providers.catching import Catch, Headers, Many
 
 if TYPE_CHECKING:
     import pycurl
 
 MIB: Final = 1_048_576
-_HEADER_CAP: Final = 65_536
 _IDLE: Final = 4
 
 _NOT_SENT: Final = {
@@ -40,6 +42,7 @@ _BROKEN: Final = {
     52: "it closed the connection without a reply",
     55: "the connection broke while sending",
     56: "the connection broke while waiting for the reply",
+    65: "the connection broke before a reply",
     8: "the reply is not HTTP",
     1: "the reply is not HTTP",
 }
@@ -58,6 +61,25 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class Request:
+    """`where` stands for `url` in errors. `timeout`: seconds, None for the client's own.
+
+    Where a kept connection breaks after a request was sent, libcurl sends it again on a new one by
+    itself; `once` forbids that (then it is an error, in doubt), for what is not the same twice.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    where: str
+    writes: bool
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    login: tuple[str, str] | None = field(default=None, repr=False)
+    timeout: float | None = None
+    once: bool = False
+
+
+@dataclass(frozen=True)
 class Origin:
     """A base URL taken apart: `login` never appears in `url` or `shown`."""
 
@@ -69,6 +91,8 @@ class Origin:
 def origin(url: str, *, secret: bool = False) -> Origin:
     """Split a base URL. `shown` has no user, password or query, and with `secret` (the URL
     itself came from a secret) no path. Raises ValueError without quoting the URL."""
+    if not url.strip().isascii() or not url.strip().isprintable():
+        raise ValueError("the URL has a character that no URL may have")
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
@@ -104,58 +128,121 @@ class Client:
         self._cap = cap
         self._environment_proxy = environment_proxy
         self._idle: deque[pycurl.Curl] = deque()
+        self._idle_many: deque[Many] = deque()
 
     def send(
         self, method: str, url: str, *, where: str, writes: bool,
         headers: Sequence[tuple[str, str]] = (), body: bytes | None = None,
         login: tuple[str, str] | None = None, timeout: float | None = None,
     ) -> Reply:
-        """One exchange, whatever its status. `where` stands for `url` in errors.
+        """`exchange` of a request with these parts."""
+        return self.exchange(Request(method, url, where, writes, headers, body, login, timeout))
 
-        Raises Unavailable (`in_doubt` when `writes` and the request may have arrived), and
-        Rejected when TLS fails or the URL cannot be used.
+    def exchange(self, request: Request) -> Reply:
+        """One exchange, whatever its status.
+
+        Raises Unavailable (`in_doubt` when it writes and may have arrived), and Rejected when TLS
+        fails or the URL cannot be used.
         """
         import pycurl
 
-        catch = _Catch(self._cap)
+        catch = Catch(self._cap)
         try:
             handle = self._idle.pop()
         except IndexError:
             handle = pycurl.Curl()
         try:
-            self._prepare(handle, method, url, headers, body, login, timeout)
-            handle.setopt(pycurl.HEADERFUNCTION, catch.header)
-            handle.setopt(pycurl.WRITEFUNCTION, catch.data)
+            self._prepare(handle, request, catch)
+            code = 0
             try:
                 handle.perform()
             except pycurl.error as error:
                 code = int(error.args[0])
-                if not (catch.cut and catch.status):
-                    raise self._failure(
-                        code, where, writes, sent=handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
-                    ) from None
+            outcome = self._outcome(handle, code, request, catch)
         finally:
             handle.reset()
             if len(self._idle) < _IDLE and not catch.cut:
                 self._idle.append(handle)
             else:
                 handle.close()
-        return Reply(catch.status, catch.headers, bytes(catch.body), catch.cut)
+        if isinstance(outcome, Reply):
+            return outcome
+        raise outcome
+
+    def send_all(
+        self, requests: Iterable[Request], limit: int
+    ) -> Iterator[tuple[int, Reply | Rejected | Unavailable]]:
+        """Exchanges side by side on this thread, at most `limit` at a time; each is yielded as it
+        ends, with its place in `requests`, and an error is an outcome like any other.
+
+        A request is asked for when it can start, not before. Threads would take turns at
+        Python's lock for every header line; libcurl needs one thread for all its sockets.
+        """
+        import pycurl
+
+        try:
+            many = self._idle_many.pop()
+        except IndexError:
+            many = Many(pycurl.CurlMulti())
+        multi, turn = many.multi, enumerate(requests)
+        flying: dict[pycurl.Curl, tuple[int, Request, Catch]] = {}
+        sound = False
+        try:
+            while True:
+                while len(flying) < limit and (following := next(turn, None)) is not None:
+                    handle = many.idle.pop() if many.idle else pycurl.Curl()
+                    catch = Catch(self._cap)
+                    self._prepare(handle, following[1], catch)
+                    multi.add_handle(handle)
+                    flying[handle] = (*following, catch)
+                if not flying:
+                    break
+                multi.perform()
+                _, good, bad = multi.info_read(limit)
+                ended = [(handle, 0) for handle in good] + [(one[0], one[1]) for one in bad]
+                for handle, code in ended:
+                    index, request, catch = flying.pop(handle)
+                    outcome = self._outcome(handle, code, request, catch)
+                    multi.remove_handle(handle)
+                    handle.reset()
+                    many.idle.append(handle)
+                    yield index, outcome
+                if not ended:
+                    self._await(multi)
+            sound = True
+        finally:
+            for handle in flying:
+                multi.remove_handle(handle)
+                handle.close()
+            if sound and len(self._idle_many) < _IDLE:
+                self._idle_many.append(many)
+            else:
+                many.close()
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+        while self._idle_many:
+            self._idle_many.pop().close()
 
-    def _prepare(
-        self, handle: pycurl.Curl, method: str, url: str,
-        headers: Sequence[tuple[str, str]], body: bytes | None,
-        login: tuple[str, str] | None, timeout: float | None,
-    ) -> None:
+    @staticmethod
+    def _await(multi: pycurl.CurlMulti) -> None:
+        """Until a socket stirs or libcurl wants to be asked. Python's own select, because
+        pycurl's raises when a signal comes in."""
+        alarm = multi.timeout()
+        wait = 1.0 if alarm < 0 else min(1.0, alarm / 1000)
+        reads, writes, errors = multi.fdset()
+        if not (reads or writes or errors):
+            wait = min(wait, 0.005)  # nothing to watch yet, and no busy loop
+        select(reads, writes, errors, wait)
+
+    def _prepare(self, handle: pycurl.Curl, request: Request, catch: Catch) -> None:
         import pycurl
 
-        total = self._timeout if timeout is None else timeout
-        handle.setopt(pycurl.URL, url)
-        handle.setopt(pycurl.CUSTOMREQUEST, method)
+        total = self._timeout if request.timeout is None else request.timeout
+        handle.setopt(pycurl.HEADERFUNCTION, catch.header)
+        handle.setopt(pycurl.WRITEFUNCTION, catch.data)
+        handle.setopt(pycurl.URL, request.url)
         handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         handle.setopt(pycurl.FOLLOWLOCATION, 0)
         handle.setopt(pycurl.NOSIGNAL, 1)
@@ -166,17 +253,38 @@ class Client:
             handle.setopt(pycurl.PROXY, "")
         handle.setopt(pycurl.SSL_VERIFYPEER, 1 if self._verify else 0)
         handle.setopt(pycurl.SSL_VERIFYHOST, 2 if self._verify else 0)
-        roots = self._ca or (system_roots() if url.startswith("https:") else None)
+        roots = self._ca or (system_roots() if request.url.startswith("https:") else None)
         if roots:
             handle.setopt(pycurl.CAINFO, roots)
-        lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
+        lines = [f"{name}: {value}" if value else f"{name};" for name, value in request.headers]
         handle.setopt(pycurl.HTTPHEADER, [line.encode("utf-8") for line in [*lines, "Expect:"]])
-        if login is not None:
+        if request.login is not None:
+            user, password = (part.encode("utf-8", "surrogateescape") for part in request.login)
+            if b"\0" in user + password:
+                raise Rejected("the login has a NUL character", provider=self._provider,
+                               where=request.where, not_done="nothing was sent")
             handle.setopt(pycurl.HTTPAUTH, pycurl.HTTPAUTH_BASIC)
-            handle.setopt(pycurl.USERNAME, login[0])
-            handle.setopt(pycurl.PASSWORD, login[1])
-        if body is not None:
-            handle.setopt(pycurl.POSTFIELDS, body)
+            handle.setopt(pycurl.USERNAME, user)
+            handle.setopt(pycurl.PASSWORD, password)
+        if request.body is not None:
+            if request.once:  # a body that cannot be wound back cannot be sent again
+                handle.setopt(pycurl.POST, 1)
+                handle.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
+                handle.setopt(pycurl.READFUNCTION, BytesIO(request.body).read)
+            else:
+                handle.setopt(pycurl.POSTFIELDS, request.body)
+        handle.setopt(pycurl.CUSTOMREQUEST, request.method)
+
+    def _outcome(
+        self, handle: pycurl.Curl, code: int, request: Request, catch: Catch
+    ) -> Reply | Rejected | Unavailable:
+        """What a transfer that has ended with libcurl's `code` comes to."""
+        import pycurl
+
+        if code and not (catch.cut and catch.status):
+            sent = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
+            return self._failure(code, request.where, request.writes, sent=sent)
+        return Reply(catch.status, Headers(catch.lines), bytes(catch.body), catch.cut)
 
     def _failure(
         self, code: int, where: str, writes: bool, *, sent: bool
@@ -201,40 +309,6 @@ class Client:
             why, in_doubt=writes, provider=name, where=where,
             hint="it may have taken effect: read it back before you try again" if writes else None,
         )
-
-
-class _Catch:
-    """Collects a reply up to a cap; libcurl stops when fewer bytes are taken than given."""
-
-    def __init__(self, cap: int) -> None:
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.body = bytearray()
-        self.cut = False
-        self._cap = cap
-        self._header_bytes = 0
-
-    def header(self, line: bytes) -> int:
-        self._header_bytes += len(line)
-        if self._header_bytes > _HEADER_CAP:
-            return 0
-        text = line.decode("latin-1").strip()
-        if text.startswith("HTTP/"):
-            words = text.split(None, 2)
-            self.status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-            self.headers.clear()
-        elif ":" in text:
-            name, value = text.split(":", 1)
-            self.headers[name.strip().lower()] = value.strip()
-        return len(line)
-
-    def data(self, chunk: bytes) -> int:
-        room = self._cap - len(self.body)
-        self.body += chunk[:room]
-        if len(chunk) > room:
-            self.cut = True
-            return 0
-        return len(chunk)
 
 
 def system_roots() -> str | None:

@@ -15,7 +15,7 @@ DURATION: Final[Mapping[str, object]] = {
     "type": ["number", "string"],
     "exclusiveMinimum": 0,
     "maximum": 43_200,
-    "pattern": r"^[0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h)$",
+    "pattern": r"^(?![0.]+[a-z])[0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h)$",
     "description": "seconds, or 500ms, 10s, 2m, 1h",
 }
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -172,7 +172,8 @@ def gather(store: Store, run_id: str, *, made_at: int, alive: bool | None, versi
     records = store.read(f"run:{run_id}")
     run = fold(records)
     state = run.state(alive) if run.phase.is_open else run.phase
-    found = moves(run, store.items(run=run_id))
+    found = moves(run, store.items(run=run_id), pruned=any(
+        run_id in each["runs"] for each in store.fact("ledger.pruned") or ()))
     steps = tuple(_step(step, state, records) for step in run.steps.values())
     plan = run.plan
     branches = {branch.name for branch in plan.branches}

@@ -11,13 +11,14 @@ in the reconciliations that the journal holds (`ccfailover transfer reconcile` m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from ccfailover.model.items import ItemState, LedgerRow
 from ccfailover.model.plan import Json
 from ccfailover.runbooks.run import Run, StepRecord
-from ccfailover.transfer.rows import application, count_reasons, is_copy, reason_of
+from ccfailover.transfer.rows import NO_REASON, application, by_frequency, is_copy
 
 RECONCILED = "transfer.reconciled"
 """The kind of the journal event, in the stream `automation`, that holds a reconciliation."""
@@ -77,49 +78,85 @@ class Move:
         return f"{side(('present', 'arrived'))} {sign} {side(RIGHT)}"
 
 
-def moves(run: Run, rows: Iterable[LedgerRow]) -> tuple[Move, ...]:
-    """One for each step that moves items, in plan order; then what an undo moved back."""
-    groups: dict[tuple[str, str, str, str], list[LedgerRow]] = {}
+def moves(run: Run, rows: Iterable[LedgerRow], *,
+          pruned: bool = False) -> tuple[Move, ...]:
+    """One for each step that moves items, in plan order; then what an undo moved back.
+
+    Of `rows`, which can be a million, only those are kept that somebody must look at. `pruned`:
+    rows of this run were deleted from the ledger since.
+    """
+    groups: dict[tuple[str, str, str, str], _Sum] = {}
     for step in run.steps.values():
         params = step.spec.params
         if step.spec.kind == "transfer" and "target" in params:
             key = (step.spec.id, str(params["queue"]), str(params["source"]),
                    str(params["target"]))
-            groups[key] = []
+            groups[key] = _Sum()
     for row in rows:
-        groups.setdefault((row.step, row.queue, row.source, row.target), []).append(row)
-    return tuple(_move(key, found, run.steps.get(key[0])) for key, found in groups.items())
+        key = (row.step, row.queue, row.source, row.target)
+        if key not in groups:
+            groups[key] = _Sum()
+        groups[key].add(row)
+    made = [_move(key, found, run.steps.get(key[0])) for key, found in groups.items()]
+    return tuple(_without_ledger(move, run.steps.get(move.step)) if pruned else move
+                 for move in made)
 
 
-def _move(key: tuple[str, str, str, str], rows: Sequence[LedgerRow],
-          step: StepRecord | None) -> Move:
-    counts = {state.value: 0 for state in ItemState}
-    collapsed = moved = 0
-    for row in rows:
-        counts[row.state.value] += 1
+def _without_ledger(move: Move, step: StepRecord | None) -> Move:
+    """What the journal alone still says of a move whose items may have been pruned."""
+    data = step.data if step is not None else {}
+    left = data.get("left") or {}
+    terms: dict[str, int | None] = dict.fromkeys(move.terms)
+    return replace(
+        move, moved=int(data.get("moved", move.moved)), left={**left} or move.left,
+        terms={**terms, "present": move.terms.get("present")}, balanced=None,
+        note="its items, or some of them, were pruned from the ledger since (transfer prune): what "
+             "was moved and left is the journal's word; the rest is in the exports made before")
+
+
+class _Sum:
+    """What one move's rows come to."""
+
+    def __init__(self) -> None:
+        self.counts = {state.value: 0 for state in ItemState}
+        self.collapsed = self.moved = 0
+        self.left: Counter[str] = Counter()
+        self.listed: list[Listed] = []
+        self.flagged: set[str] = set()
+
+    def add(self, row: LedgerRow) -> None:
+        self.counts[row.state.value] += 1
         if row.state in (ItemState.SETTLED, ItemState.DELIVERED, ItemState.STRANDED):
             if is_copy(row):
-                collapsed += row.state is not ItemState.STRANDED
+                self.collapsed += row.state is not ItemState.STRANDED
             else:
-                moved += 1
+                self.moved += 1
+        if row.state is ItemState.LEFT:
+            self.left[row.reason or NO_REASON] += 1
+        if row.state in _LISTED:
+            self.listed.append(Listed(row.item_id, row.state.value, _why(row), row.message_id,
+                                      row.at))
+        if row.possible_duplicate:
+            self.flagged.add(application(row))
+
+
+def _move(key: tuple[str, str, str, str], found: _Sum, step: StepRecord | None) -> Move:
+    counts = found.counts
     terms: dict[str, int | None] = {
         "left": counts["left"], "claimed": counts["claimed"],
-        "at_target": counts["settled"] + counts["delivered"] - collapsed,
+        "at_target": counts["settled"] + counts["delivered"] - found.collapsed,
         "returned": counts["returned"], "stranded": counts["stranded"],
-        "quarantined": counts["quarantined"], "collapsed": collapsed,
+        "quarantined": counts["quarantined"], "collapsed": found.collapsed,
     }
     balanced, note = _balance(terms, step, source=key[2])
-    flagged = tuple(sorted({application(row) for row in rows if row.possible_duplicate}))
     return Move(
-        *key, counts=counts, moved=moved, terms=terms, balanced=balanced, note=note,
-        left=dict(count_reasons(row for row in rows if row.state is ItemState.LEFT)),
-        listed=tuple(Listed(row.item_id, row.state.value, _why(row), row.message_id, row.at)
-                     for row in rows if row.state in _LISTED),
-        possible_duplicates=flagged)
+        *key, counts=counts, moved=found.moved, terms=terms, balanced=balanced, note=note,
+        left=by_frequency(found.left), listed=tuple(found.listed),
+        possible_duplicates=tuple(sorted(found.flagged)))
 
 
 def _why(row: LedgerRow) -> str:
-    why, reason = _LISTED[row.state], reason_of(row)
+    why, reason = _LISTED[row.state], row.reason
     return f"{why}: {reason}" if reason else why
 
 

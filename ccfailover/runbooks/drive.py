@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ccfailover.errors import (
     CcfError,
@@ -36,6 +36,9 @@ from ccfailover.runbooks.run import Run, fold
 from ccfailover.runbooks.step import Levers, Move, Observed, Step, StepContext, Truth
 from ccfailover.runtime import Runtime
 from ccfailover.store import Store
+
+if TYPE_CHECKING:
+    from ccfailover.transfer.fanout import FanOut
 
 T = TypeVar("T")
 
@@ -62,6 +65,7 @@ class Hands:
     observe: Callable[[ProbeSpec], Reading]
     guard: Callable[[Run, Sequence[Move]], Sequence[Finding]]
     permit: Permit = field(default_factory=Permit)
+    fan_out: FanOut | None = None
 
 
 class Watcher(Protocol):
@@ -281,7 +285,7 @@ class Driver:
                     spec.id, done, total, note),
                 check_fence=lambda: self._check_fence(spec.timeout),
                 site_state=hands.site_state, observe=hands.observe, records=self._records,
-                lease=self._lease,
+                lease=self._lease, fan_out=hands.fan_out,
             )
             self._steps[spec.id] = hands.make_step(spec, context)
         return self._steps[spec.id]

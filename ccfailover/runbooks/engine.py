@@ -43,6 +43,9 @@ _Undo: TypeAlias = Generator[Any, Any, "Result"]
 STOPPED = "asked to stop"
 """Why a step ended that a person stopped: nothing is undone for it."""
 
+ASIDE = frozenset({"announce"})
+"""Kinds of step on which no other depends: where one cannot be undone the others still are."""
+
 
 def forward(run: Run) -> Engine[Result]:
     """Carry the run on from wherever its journal says it is.
@@ -302,17 +305,21 @@ def _undo_branch(records: Mapping[str, StepRecord], specs: tuple[StepSpec, ...],
     groups = [group for group in by_lever.values() if any(step.touched for step in group)]
     # The lever touched last comes back first.
     order = sorted(groups, key=lambda group: begun.index(group[-1]), reverse=True)
+    stuck = False
     for earliest, *later in order:
         if (yield Wait(0)):
             return Result.STUCK
         before = first.get(earliest.spec.lever, earliest.snapshot)
         origin = replace(earliest, snapshot=before)
         if (yield from _undo(origin)) is not None:
-            return Result.STUCK
+            if origin.spec.kind not in ASIDE:
+                return Result.STUCK
+            stuck = True
+            continue
         for step in later:
             yield Append("undo.succeeded", {"step": step.spec.id,
                                             "detail": f"undone with {origin.spec.id}"})
-    return Result.UNDONE
+    return Result.STUCK if stuck else Result.UNDONE
 
 
 def _undo(step: StepRecord) -> Engine[str | None]:

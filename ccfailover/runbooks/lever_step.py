@@ -10,12 +10,15 @@ from ccfailover.model.health import Outcome, State
 from ccfailover.model.plan import Json, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec, Policy
 from ccfailover.model.shares import Shares
-from ccfailover.providers import RouteState
+from ccfailover.providers import Route, RouteState
 from ccfailover.runbooks.ramp import Feedback, Verdict, judge
 from ccfailover.runbooks.step import Binding, Move, Observed, Step, StepContext, Truth
 
 LOOK_AGAIN = 2.0
 """Seconds for which a look at those who bear an increment is good enough."""
+
+_POLL_BY_HAND = 2.0
+"""Seconds between two looks whether a person has answered."""
 
 
 def lever_of(policy: Policy, queue: str, role: str, leased: str | None = None) -> LeverSpec:
@@ -59,6 +62,15 @@ def stages(before: Shares | None, after: Shares, increments: Sequence[int],
     return [*way, after]
 
 
+def _found(snapshot: Json) -> RouteState:
+    """What the step's lever was before it. Runs of earlier releases noted the shares alone."""
+    return RouteState(Shares(snapshot["shares"]), raw=snapshot.get("raw"))
+
+
+def _told(state: RouteState) -> str:
+    return f", {state.told}" if state.told else ""
+
+
 class LeverStep(Step):
     """Set one lever to `params["to"]`; believe its read-back, and for `soak` seconds watch how the
     receivers and whoever keeps a part bear it: go on, hold, or back off."""
@@ -84,6 +96,9 @@ class LeverStep(Step):
         self._told: tuple[float, Feedback] | None = None
         self._began: dict[str, State] = {}
         self._borne = ""
+        self._amiss: tuple[str, ...] = ()
+        self._asked = False
+        self._restored = False
 
     @classmethod
     def specs(cls, binding: Binding, increments: Sequence[int], soak: float) -> list[StepSpec]:
@@ -91,17 +106,30 @@ class LeverStep(Step):
         lever = getattr(queue, cls.role) if queue else None
         if queue is None or after is None or lever is None or binding.before == after:
             return []
-        step = binding.capabilities(lever).share_step
-        way = stages(binding.before, after, increments, step)
+        can = binding.capabilities(lever)
+        others = [other.name for other in binding.policy.queues.values() if other is not queue
+                  and lever.lever in {one.lever for one in (other.route, other.intake) if one}]
+        carried: dict[str, Json] = {"carries": others} if others else {}
+        way = stages(binding.before, after, increments, can.share_step)
         # Held increments are waited for, once: then they are taken back.
-        deadline = float(binding.params.get("deadline", 60.0)) + (queue.hold if soak else 0.0)
+        deadline = float(binding.params.get("deadline", 60.0)) + (
+            queue.hold if soak else 0.0) + can.propagation + (can.by_hand or 0.0)
+        later = f" (callers follow within {can.propagation:g} s)" if can.propagation else ""
+        later += " (by hand)" if can.by_hand else ""
+        if lever.lever in binding.led:
+            leader, wait = binding.led[lever.lever]
+            return [StepSpec(
+                id=cls.kind, kind=cls.kind, timeout=10.0, deadline=deadline + wait,
+                params={"queue": queue.name, "to": after.to_json(), "led_by": leader},
+                title=f"{queue.name}: {after}, as {leader}'s steps set {lever.lever} for both")]
         return [
             StepSpec(
                 id=cls.kind if len(way) == 1 else f"{cls.kind}-{number}of{len(way)}",
                 kind=cls.kind, lever=lever.lever, timeout=10.0, deadline=deadline + soak,
+                poll=_POLL_BY_HAND if can.by_hand else StepSpec.poll,
                 params={"queue": queue.name, "to": shares.to_json(), "soak": soak,
-                        "hold": queue.hold, "part": number},
-                title=f"{cls.verb()} {queue.name}: {shares}",
+                        "hold": queue.hold, "part": number, **carried},
+                title=f"{cls.verb()} {queue.name}: {shares}{later}",
             )
             for number, shares in enumerate(way, 1)
         ]
@@ -113,7 +141,7 @@ class LeverStep(Step):
     @property
     def lever(self) -> LeverSpec:
         return lever_of(self.ctx.policy, str(self.spec.params["queue"]), self.role,
-                        self.spec.lever)
+                        self.spec.lever or None)
 
     @property
     def to(self) -> Shares:
@@ -125,27 +153,41 @@ class LeverStep(Step):
             # How those are who will keep a part, before anything is asked of them.
             self._began = {name: State(self.ctx.site_state(name))
                            for name in self._keepers(state.shares)}
-        return {"shares": state.shares.to_json()}
+        found: dict[str, Json] = {"shares": state.shares.to_json()}
+        if state.raw is not None:
+            found["raw"] = state.raw
+        return found
 
     def holds(self, snapshot: Json) -> Observed:
         state = self.ctx.levers.route_view(self.lever).read()
-        if state.shares != self.to:
+        if not state.stands_at(self.to):
             self._held_since, self._read_as = None, state.shares
-            return Observed(Truth.NO, f"{self.lever.lever} reads {state.shares}")
-        self._read_as = state.shares
+            return self._not_so(state)
+        self._read_as, self._amiss = state.shares, state.amiss
         soak = float(self.spec.params.get("soak", 0))
         if not soak:
-            return Observed(Truth.YES, f"{self.lever.lever} reads {state.shares}")
+            return Observed(Truth.YES, f"{self.lever.lever} reads {state.shares}{_told(state)}",
+                            exceptions=state.amiss)
         return self._soaked(Shares(snapshot["shares"]), soak)
 
     def moves(self, snapshot: Json) -> Sequence[Move]:
+        if "led_by" in self.spec.params:
+            return ()  # the leading queue's step tells them this one's move, too
         before = self._read_as or Shares(snapshot["shares"])
-        return (Move(str(self.spec.params["queue"]), before, self.to),)
+        return tuple(Move(name, before, self.to) for name in self._queues())
 
     def undo_moves(self, snapshot: Json) -> Sequence[Move]:
+        if "led_by" in self.spec.params:
+            return ()
         current = self.ctx.levers.route_view(self.lever).read().shares
-        return (Move(str(self.spec.params["queue"]), current, Shares(snapshot["shares"]),
-                     hard_only=True),)
+        return tuple(Move(name, current, Shares(snapshot["shares"]), hard_only=True)
+                     for name in self._queues())
+
+    def _queues(self) -> list[str]:
+        """Every queue that this lever carries; one that has left the policy since is none."""
+        known = self.ctx.policy.queues
+        return [name for name in (str(self.spec.params["queue"]),
+                                  *self.spec.params.get("carries", ())) if name in known]
 
     def _soaked(self, before: Shares, soak: float) -> Observed:
         """Watch for `soak` seconds in a row how those involved bear the increment."""
@@ -164,7 +206,7 @@ class LeverStep(Step):
         self._unwell_since = None
         if said.verdict is Verdict.HURRY:
             return Observed(Truth.YES, f"{self.lever.lever} reads {self.to}; {said.reason}, so "
-                                       "that it is not waited for")
+                                       "that it is not waited for", exceptions=self._amiss)
         self._held_since = now if self._held_since is None else self._held_since
         if said.reason:
             self._borne = said.reason
@@ -172,7 +214,7 @@ class LeverStep(Step):
             return Observed(Truth.NO, f"{self.to} soaks, {now - self._held_since:.0f} of "
                                       f"{soak:g} s")
         return Observed(Truth.YES, f"{self.lever.lever} reads {self.to}, soaked {soak:g} s",
-                        exceptions=(self._borne,) if self._borne else ())
+                        exceptions=(*((self._borne,) if self._borne else ()), *self._amiss))
 
     def _feedback(self, before: Shares) -> Feedback:
         """Looked at anew every two seconds: platforms answer only so often."""
@@ -206,13 +248,25 @@ class LeverStep(Step):
 
     def still(self, snapshot: Json) -> Observed:
         state = self.ctx.levers.route_view(self.lever).read()
-        same = state.shares == self.to
+        same = state.stands_at(self.to)
         return Observed(Truth.YES if same else Truth.NO, f"{self.lever.lever} reads {state.shares}")
 
+    def _not_so(self, state: RouteState) -> Observed:
+        """Waiting longer will not help once what we asked for was turned down."""
+        told = f"{self.lever.lever} reads {state.shares}"
+        if state.pending is not None:
+            told += f", and is to be set to {state.pending}"
+            self.ctx.progress(0, None, told)
+        turned_down = self._asked and bool(state.refused)
+        return Observed(Truth.NO, f"{told}: {state.refused}" if turned_down else told,
+                        final=turned_down)
+
     def apply(self, snapshot: Json) -> bool:
+        if "led_by" in self.spec.params:
+            return True  # waited for: the leading queue's steps set the lever that both have
         lever = self.ctx.levers.route(self.lever)
         current = lever.read()
-        if current.shares == self.to:
+        if current.stands_at(self.to):
             return True
         before = Shares(snapshot["shares"])
         if current.shares != before and self._attempt() < 2:
@@ -226,6 +280,7 @@ class LeverStep(Step):
                 raise Refused(f"{name} is down: no more work goes there", guard="dead_site",
                               hint="roll back, or plan anew with another receiver")
         lever.shift(self.to, expected=current, key=self.ctx.key)
+        self._asked = True
         return True
 
     def _refuse_unborne(self, current: Shares) -> None:
@@ -240,27 +295,39 @@ class LeverStep(Step):
                           hint="resume when that is over, or roll back")
 
     def undo_holds(self, snapshot: Json) -> Observed:
-        state = self.ctx.levers.route_view(self.lever).read()
-        same = state.shares == Shares(snapshot["shares"])
-        return Observed(Truth.YES if same else Truth.NO, f"{self.lever.lever} reads {state.shares}")
+        if "led_by" in self.spec.params:
+            return Observed(Truth.YES, f"undone with {self.spec.params['led_by']}'s steps")
+        view, before = self.ctx.levers.route_view(self.lever), _found(snapshot)
+        state = view.read()
+        if not state.stands_at(before.shares):
+            return self._not_so(state)
+        told = f"{self.lever.lever} reads {state.shares}{_told(state)}"
+        if view.as_found(state, before):
+            return Observed(Truth.YES, told, exceptions=state.amiss)
+        differs = f"{told}, but not with the weights and settings that were found there"
+        if not self._restored:
+            return Observed(Truth.NO, differs)
+        return Observed(Truth.YES, told, exceptions=(*state.amiss, differs))
 
     def undo(self, snapshot: Json) -> bool:
         lever = self.ctx.levers.route(self.lever)
-        before, current = Shares(snapshot["shares"]), lever.read()
-        if current.shares == before:
+        before, current = _found(snapshot), lever.read()
+        if lever.as_found(current, before):
             return True
-        self._refuse_foreign(current)
-        for name in self._raised(current.shares, before):
+        if current.shares != before.shares:  # else: what was asked for last has not been done yet
+            self._refuse_foreign(lever, before, current)
+        for name in self._raised(current.shares, before.shares):
             state = self.ctx.site_state(name)
             if name in self.ctx.policy.sites and state in (State.DOWN, State.UNKNOWN):
                 raise Refused(f"{name} is {state}: undo would send work back to it",
                               guard="dead_site",
                               hint="leave it as it is, or roll back again when it is healthy")
-        lever.shift(before, expected=current, key=f"{self.ctx.key}~undo")
+        lever.restore(before, expected=current, key=f"{self.ctx.key}~undo")
+        self._asked = self._restored = True
         return True
 
-    def _refuse_foreign(self, current: RouteState) -> None:
-        if current.shares not in self._ever_set():
+    def _refuse_foreign(self, lever: Route, before: RouteState, current: RouteState) -> None:
+        if not lever.between(current, [before, *map(RouteState, self._ever_set())]):
             raise Refused(f"{self.lever.lever} reads {current.shares}, which this run never set: "
                           "somebody else moved it since", guard="concurrent_change",
                           hint="agree with them, then `ccfailover adopt` or set it by hand")

@@ -5,7 +5,7 @@ Pure: it is given the picture of the world and asks nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol
@@ -14,16 +14,18 @@ from ccfailover.errors import UsageError
 from ccfailover.health.current import current_shares
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.health import State, World
-from ccfailover.model.plan import Branch, Finding, Json, Mode, Plan, StepSpec
+from ccfailover.model.plan import Branch, Json, Mode, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec, Policy, Queue, Site
 from ccfailover.model.shares import Shares
 from ccfailover.planning.allocation import Allocation, allocate
 from ccfailover.planning.guards import QueuePlan, judge
 from ccfailover.runbooks.recipe import Line, Recipe
+from ccfailover.runbooks.restoring import KIND, restored
+from ccfailover.runbooks.shared import contradictions, lead, levers_of, together
 from ccfailover.runbooks.step import Binding, Step
 
 KINDS = {"full_failover": "failover", "switchover": "switchover", "overflow": "overflow",
-         "failback": "failback"}
+         "failback": "failback", KIND: KIND}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Circumstances:
     """What planning needs to know beyond the policy: seen, never assumed.
 
     `loads` are arrivals an hour where they were measured; `last_moves` and `spent_today` come
-    from the journal; `held` counts, per queue and site, ledger items that are there.
+    from the journal, and so does `baseline`: where each queue is to be, for a reassertion.
     """
 
     world: World
@@ -66,6 +68,7 @@ class Circumstances:
     loads: Mapping[str, float] = field(default_factory=dict)
     last_moves: Mapping[str, int] = field(default_factory=dict)
     spent_today: Decimal = Decimal(0)
+    baseline: Mapping[str, Shares] = field(default_factory=dict)
 
 
 class StepKinds(Protocol):
@@ -85,6 +88,8 @@ def affected(policy: Policy, request: Request, world: World) -> list[Queue]:
                              not_done="nothing was planned",
                              hint=f"one of: {', '.join(policy.sites)}")
     subject = request.subject
+    if request.runbook == KIND:
+        return [queue for queue in policy.by_priority() if queue.name in request.queues]
     if request.runbook == "overflow" or subject in policy.queues and subject not in policy.sites:
         if subject not in policy.queues:
             raise UsageError(f"there is no queue {subject!r} in the policy",
@@ -116,8 +121,9 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
                          hint="ccfailover status")
     leaving = (frozenset({request.subject}) if kind in ("failover", "switchover")
                and request.subject in policy.sites else frozenset())
-    findings: list[Finding] = []
+    queues, findings = together(policy, queues)
     branches: list[Branch] = []
+    led: dict[str, tuple[str, float]] = {}
     queue_plans: list[QueuePlan] = []
     before: dict[str, Mapping[str, int] | None] = {}
     after: dict[str, Mapping[str, int]] = {}
@@ -125,12 +131,9 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
     heads: dict[str, float] = {}
     for queue in queues:
         lever = queue.route or queue.intake
-        if kind in ("failover", "switchover") and not leaving:
-            leaving_here = frozenset({queue.home})
-        else:
-            leaving_here = leaving
-        allocation = allocate(
-            policy, queue, world, leaving=leaving_here, kind=kind, at=world.at,
+        allocation = restored(policy, queue, world, seen.baseline) if kind == KIND else allocate(
+            policy, queue, world, kind=kind, leaving=frozenset({queue.home})
+            if kind in ("failover", "switchover") and not leaving else leaving, at=world.at,
             is_open=seen.is_open, fraction=request.percent, only_to=request.to or None,
             capabilities=seen.capabilities(lever) if lever else Capabilities(),
             load_per_hour=seen.loads.get(queue.name, queue.load_per_hour),
@@ -145,11 +148,13 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
         cost += allocation.cost_per_hour
         # Held, refused, or nobody can take it: the rest of the failover goes on without it.
         steps = [] if allocation.untouched else _bind(
-            recipe.branch, policy, request, kinds, seen, queue, now, allocation)
+            recipe.branch, policy, request, kinds, seen, queue, now, allocation, led)
+        led = lead(led, queue, steps)
         queue_plans.append(QueuePlan(queue=queue, before=now, after=allocation.shares,
                                      cost_per_hour=allocation.cost_per_hour,
                                      untouched=allocation.untouched, way=_way(steps)))
         branches.append(Branch(queue.name, _number(queue.name, steps)))
+    findings.extend(contradictions(queue_plans))
     findings.extend(judge(
         policy, runbook=kind, queue_plans=queue_plans, world=world, at=world.at,
         home_down_fresh=_left_is_down(policy, request, world), overrides=request.overrides,
@@ -166,7 +171,7 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
         runbook=request.runbook, subject=request.subject, mode=request.mode,
         policy_name=policy.name, policy_sha256=policy.sha256, reason=request.reason,
         before=ends["before"], branches=kept, after=ends["after"],
-        scopes=_scopes(policy, queues, kept, request.mode), shares_before=before,
+        scopes=_scopes(policy, queues, kept, request.mode, ends.values()), shares_before=before,
         shares_after=after,
         findings=tuple(findings), cost_per_hour=str(cost), overrides=dict(request.overrides),
         supersedes=(request.supersedes,) if request.supersedes else (),
@@ -178,7 +183,8 @@ def make_plan(policy: Policy, request: Request, recipe: Recipe, kinds: StepKinds
 
 def _bind(lines: Sequence[Line], policy: Policy, request: Request, kinds: StepKinds,
           seen: Circumstances, queue: Queue | None, before: Shares | None,
-          allocation: Allocation | None) -> list[StepSpec]:
+          allocation: Allocation | None,
+          led: Mapping[str, tuple[str, float]] | None = None) -> list[StepSpec]:
     bound: list[StepSpec] = []
     for line in lines:
         bound.extend(kinds.step(line.kind).bind(Binding(
@@ -186,7 +192,7 @@ def _bind(lines: Sequence[Line], policy: Policy, request: Request, kinds: StepKi
             subject=request.subject, mode=request.mode, queue=queue, before=before,
             after=allocation.shares if allocation else None,
             moves=allocation.moves if allocation else (), capabilities=seen.capabilities,
-            params=line.params, reason=request.reason,
+            params=line.params, reason=request.reason, led=led or {},
         )))
     return bound
 
@@ -206,13 +212,15 @@ def _number(branch: str, steps: Sequence[StepSpec]) -> tuple[StepSpec, ...]:
 
 
 def _scopes(policy: Policy, queues: Sequence[Queue], branches: Sequence[Branch],
-            mode: Mode) -> tuple[str, ...]:
+            mode: Mode, ends: Iterable[Branch]) -> tuple[str, ...]:
     """Every lever, and every queue that one of these levers carries."""
-    levers = {step.lever for branch in branches for step in branch.steps if step.lever}
+    named = {step.lever for branch in (*branches, *ends) for step in branch.steps if step.lever}
+    several = {lever.lever: lever.parts for queue in policy.queues.values()
+               for lever in (queue.route, queue.intake) if lever is not None}
+    levers = {part.lever for name in named for part in several.get(name, ())} | (
+        named - set(several))
     names = {queue.name for queue in queues if any(b.name == queue.name for b in branches)}
-    for queue in policy.queues.values():
-        if any(lever and lever.lever in levers for lever in (queue.route, queue.intake)):
-            names.add(queue.name)
+    names |= {queue.name for queue in policy.queues.values() if levers_of(queue) & levers}
     if mode is Mode.SHADOW:
         return ()  # it writes nothing, so it must stand in nobody's way
     return tuple(sorted({*(f"lever:{lever}" for lever in levers),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ccfailover.errors import CcfError, UsageError
 from ccfailover.model.plan import Json
 
-BUILTIN = ("full_failover", "overflow", "switchover", "failback")
+BUILTIN = ("full_failover", "overflow", "switchover", "failback", "reassert")
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.health import Reading
@@ -18,9 +18,23 @@ from ccfailover.model.journal import Lease, Record
 from ccfailover.model.plan import Json, Mode, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec, Policy, ProbeSpec, Queue
 from ccfailover.model.shares import Shares
-from ccfailover.providers import Backlog, BacklogView, Gate, GateView, Route, RouteView
+from ccfailover.providers import (
+    Announcement,
+    AnnouncementView,
+    Backlog,
+    BacklogView,
+    Gate,
+    GateView,
+    Procedure,
+    ProcedureView,
+    Route,
+    RouteView,
+)
 from ccfailover.runtime import Runtime
 from ccfailover.store import Store
+
+if TYPE_CHECKING:
+    from ccfailover.transfer.fanout import FanOut
 
 
 class Truth(str, Enum):
@@ -74,6 +88,10 @@ class Levers(Protocol):
     def gate(self, lever: LeverSpec) -> Gate: ...
     def backlog_view(self, lever: LeverSpec) -> BacklogView: ...
     def backlog(self, lever: LeverSpec) -> Backlog: ...
+    def announcement_view(self, lever: LeverSpec) -> AnnouncementView: ...
+    def announcement(self, lever: LeverSpec) -> Announcement: ...
+    def procedure_view(self, lever: LeverSpec) -> ProcedureView: ...
+    def procedure(self, lever: LeverSpec) -> Procedure: ...
     def capabilities(self, lever: LeverSpec) -> Capabilities: ...
 
 
@@ -83,7 +101,8 @@ class StepContext:
 
     `stop()` is true once the run has been asked to stop: long steps look at it between batches.
     `progress(done, total, note)` reports to whoever watches; it never blocks. `check_fence()`
-    raises Fenced when the lease is gone: long steps call it before each batch.
+    raises Fenced when the lease is gone: long steps call it before each batch. `fan_out` reaches
+    workers on other machines; None where there can be none.
     """
 
     run: str
@@ -101,6 +120,7 @@ class StepContext:
     observe: Callable[[ProbeSpec], Reading]
     records: Callable[[], Sequence[Record]]
     lease: Lease | None = None
+    fan_out: FanOut | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +129,8 @@ class Binding:
 
     `queue` is None for steps before and after the branches. `before` and `after` are the queue's
     shares; `moves` are the (source site, target site) pairs that its backlog must travel.
-    `params` are the recipe line's own.
+    `params` are the recipe line's own. `led`: lever → the queue before this one whose steps set
+    it, and the seconds that they may take.
     """
 
     policy: Policy
@@ -123,6 +144,7 @@ class Binding:
     capabilities: Callable[[LeverSpec], Capabilities]
     params: Mapping[str, Json]
     reason: str = ""
+    led: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
 
 class Step(ABC):

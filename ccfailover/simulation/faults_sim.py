@@ -139,7 +139,9 @@ class FaultPlan:
             strikes = STRIKES[effect]
             self._aimed.setdefault((effect, 1 + seed // 26 % 2), strikes[seed // 2 % len(strikes)])
         if seed % 16 == 5:
-            self._aimed[("extend", 1)] = Strike.CRASH_BEFORE  # it was the rarest of all pairs
+            self._aimed[("extend", 1)] = Strike.CRASH_BEFORE  # they were the rarest of all pairs
+        if seed % 64 == 13:
+            self._aimed[("extend", 1)] = Strike.PAUSE_AFTER
         self.faultless = False
         self.frozen = 0
         """How many processes stand still."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ccfailover.model.books import is_canary
 from ccfailover.model.health import State
 from ccfailover.model.items import ItemState, LedgerRow, WorkItem
 from ccfailover.model.plan import StepSpec
@@ -33,6 +34,7 @@ class ItemJudge:
     def __init__(self, world: SimWorld, broken: Callable[[str, str], None]) -> None:
         self.world, self.broken = world, broken
         self.limits: Counter[str] = Counter()
+        self._canaries: set[str] = set()
 
     def put(self, sender: Sender, items: Sequence[WorkItem], policy: Policy) -> None:
         """Work goes out only where the lender's rules, by the policy that the sender was started
@@ -46,6 +48,8 @@ class ItemJudge:
             self.broken("never a dead site", f"{len(items)} items put at {site}")
         for item in items:
             name = item_of(item.body)
+            if is_canary(name):
+                continue
             why = world.item_stays(name, site, policy) if not sender.undo and site != HOME else ""
             if why or name in world.truth.locked:
                 self.broken("only what may go goes", f"{item.item_id} sent to {site}: {why}")
@@ -56,14 +60,21 @@ class ItemJudge:
     def deleting(self, ref: str, handle: str) -> None:
         """A copy is deleted only once the ledger says that somebody else has the item."""
         message = handle.partition("#")[0]
+        self._canaries |= {each.message_id for each in self.world.platform.messages(ref)
+                           if is_canary(item_of(each.body))}
+        if message in self._canaries:
+            return
         if not any(row.message_id == message and row.state in DELIVERED
                    for row in self.store.items()):
             self.broken("delivered before it is deleted", f"{message} of {ref}")
 
-    def transferred(self, spec: StepSpec, said: Any, began: int) -> None:
+    def transferred(self, run: str, spec: StepSpec, said: Any, began: int) -> None:
         """A transfer that succeeded without exceptions has looked at everything that was there;
         with some, at everything that nobody else had in hand."""
         params, data = spec.params, said.get("data", {})
+        undecided = self.store.item_counts(run=run, step=spec.id, states=(ItemState.DELIVERED,))
+        if undecided[ItemState.DELIVERED]:
+            self.broken("what is delivered is deleted", f"{spec.id} leaves it open")
         if params.get("percent") is not None:
             return
         source = str(params["source"])
@@ -118,6 +129,8 @@ class ItemJudge:
         kept = world.platform.kept_although
         undeleted = {row.item_id for row in rows if row.message_id in kept}
         for row in rows:
+            if is_canary(application(row)) and row.state is not ItemState.QUARANTINED:
+                self.broken("a canary is no application", f"{row.item_id} is {row.state.value}")
             if row.state is ItemState.SETTLED and row.message_id not in kept and any(
                     message.message_id == row.message_id
                     for message in world.messages(row.source)):

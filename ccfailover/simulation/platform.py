@@ -17,6 +17,7 @@ from ccfailover.errors import Rejected, Unavailable
 from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.shares import Shares
 from ccfailover.runtime import SECOND, Runtime
+from ccfailover.simulation.voice import Voice
 
 T = TypeVar("T")
 DEDUP_WINDOW: Final = 300.0
@@ -91,6 +92,8 @@ class SimulatedPlatform:
         self._counts: dict[str, dict[str, float]] = {}
         self._faults: dict[str, deque[Fault]] = {}
         self._made = 0
+        self.voice = Voice()
+        self.boot = ""
 
     # --- what a test sets up and looks at
 
@@ -99,6 +102,13 @@ class SimulatedPlatform:
         with self._lock:
             old = self._routes.get(ref)
             self._routes[ref] = _Lever(Shares(shares), old.version + 1 if old else 1)
+
+    def restart(self, boot: str, forgotten: Mapping[str, Mapping[str, int]]) -> None:
+        """From now on it is another boot; these routes are as they were made."""
+        with self._lock:
+            self.boot = boot
+            for ref, shares in forgotten.items():
+                self._routes[ref] = _Lever(Shares(shares))
 
     def add_gate(self, ref: str, *, is_open: bool) -> None:
         with self._lock:
@@ -135,7 +145,7 @@ class SimulatedPlatform:
 
     def fail(self, operation: str, fault: Fault, times: int = 1) -> None:
         """The next `times` calls of `operation` (read, shift, is_open, set_open, measure, claim,
-        extend, settle, put, or `*` for any) meet `fault`."""
+        extend, settle, put, said, say, live, or `*` for any) meet `fault`."""
         with self._lock:
             self._faults.setdefault(operation, deque()).extend([fault] * times)
 
@@ -176,14 +186,17 @@ class SimulatedPlatform:
 
     def route_state(self, ref: str) -> tuple[Shares, str]:
         lever = self._known(self._routes, ref, "route")
-        return self._lies.get(ref, lever.shares), str(lever.version)
+        return self._lies.get(ref, lever.shares), self._version(lever)
+
+    def _version(self, lever: _Lever) -> str:
+        return f"{self.boot}:{lever.version}"
 
     def counts(self, ref: str) -> dict[str, float]:
         return dict(self._counts.get(ref, {}))
 
     def set_shares(self, ref: str, to: Shares, version: str | None) -> None:
         lever = self._known(self._routes, ref, "route")
-        if version is not None and version != str(lever.version) and lever.shares != to:
+        if version is not None and version != self._version(lever) and lever.shares != to:
             raise Rejected("changed since it was read", provider=self.name, where=ref,
                            not_done="the shares were not changed")
         self._routes[ref] = _Lever(to, lever.version + 1)

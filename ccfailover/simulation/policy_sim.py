@@ -90,7 +90,8 @@ def _queue(chance: Chance, name: str, channel: str, backups: list[str], *, fifo:
     sites = [HOME, *backups]
     suffix = ".fifo" if fifo else ""
     backlogs = {site: LeverSpec(SWITCH, f"jobs_{site}" + (suffix if site != HOME else ""), {
-        "item": ITEM, "max_item_bytes": 2000, "claim_seconds": 20}) for site in sites}
+        "item": ITEM, "max_item_bytes": 2000, "claim_seconds": 20}, canary=chance.often(0.4))
+        for site in sites} if app else {}
     counted = not app and chance.often(0.6)
     return Queue(
         name=name, channel=channel, home=HOME, backups=tuple(
@@ -100,7 +101,7 @@ def _queue(chance: Chance, name: str, channel: str, backups: list[str], *, fifo:
         home_down="hold" if app else chance.choice(["message", "callback"]),
         normal=Shares({HOME: 100}),
         route=None if app else lever, intake=lever if app else None,
-        backlogs=backlogs if app else {},
+        backlogs=backlogs,
         consumers={HOME: LeverSpec(SWITCH, "gate_hq")} if app else {},
         eligible='item.state == "TX"' if app and chance.often(0.5) else None,
         item=ITEM if app else {}, increments=chance.choice([(100,), (50, 100), (25, 50, 100)]),

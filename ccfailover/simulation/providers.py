@@ -18,9 +18,12 @@ from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.model.shares import TREATMENTS, Shares
 from ccfailover.providers import (
+    Announcement,
     Backlog,
     BacklogMeasure,
     Gate,
+    Procedure,
+    ProcedureState,
     Provider,
     Resolve,
     Route,
@@ -29,6 +32,7 @@ from ccfailover.providers import (
 )
 from ccfailover.runtime import SECOND, Runtime
 from ccfailover.simulation.platform import DEDUP_WINDOW, Message, SimulatedPlatform
+from ccfailover.simulation.voice import SimulatedProcedure
 
 _CLAIM_SECONDS: Final = 120.0
 _MAX_ITEM: Final = 262_144
@@ -52,6 +56,8 @@ class SimulatedProvider(Provider):
             "destinations": {"type": "array", "items": {"type": "string"}, "minItems": 1,
                              "uniqueItems": True},
             "step": {"type": "integer", "minimum": 1, "maximum": 100},
+            "live": {"type": "boolean"},
+            "propagation": {"type": "number", "minimum": 0},
         },
     }
     LEVER: ClassVar[Mapping[str, object]] = {
@@ -80,6 +86,8 @@ class SimulatedProvider(Provider):
             treatments=names is None or bool(names & TREATMENTS), destinations=names,
             compare_and_set=True, idempotent_put=fifo,
             put_window=DEDUP_WINDOW if fifo else None, max_item_bytes=_MAX_ITEM,
+            rights=("none: it is simulated",), announcements=True, procedures=True,
+            live=params.get("live") is True, propagation=_seconds(params),
         )
 
     def route(self, lever: LeverSpec) -> Route:
@@ -88,6 +96,12 @@ class SimulatedProvider(Provider):
 
     def gate(self, lever: LeverSpec) -> Gate:
         return _Gate(self.platform, lever.ref)
+
+    def announcement(self, lever: LeverSpec) -> Announcement:
+        return _Announcement(self.platform, lever.ref)
+
+    def procedure(self, lever: LeverSpec) -> Procedure:
+        return _Procedure(self.platform, lever.ref)
 
     def backlog(self, lever: LeverSpec) -> Backlog:
         return _Backlog(self.platform, lever)
@@ -102,11 +116,15 @@ class _Route(Route):
     def read(self) -> RouteState:
         shares, version = self._platform.act(
             "read", self._ref, lambda: self._platform.route_state(self._ref))
-        return RouteState(shares, version)
+        return RouteState(shares, version, boot=self._platform.boot or None)
 
     def measure(self) -> Mapping[str, float]:
         return self._platform.act(
             "measure", self._ref, lambda: self._platform.counts(self._ref))
+
+    def live(self) -> Mapping[str, int] | None:
+        return self._platform.act(
+            "live", self._ref, lambda: self._platform.voice.live.get(self._ref))
 
     def shift(self, to: Shares, *, expected: RouteState | None, key: str) -> None:
         unknown = set(to) - self._destinations if self._destinations is not None else set()
@@ -142,6 +160,42 @@ class _Gate(Gate):
             return True
 
         self._platform.act("set_open", self._ref, apply, instead=True, writes=True)
+
+
+class _Announcement(Announcement):
+    def __init__(self, platform: SimulatedPlatform, ref: str) -> None:
+        self._platform, self._ref = platform, ref
+
+    def said(self) -> str | None:
+        return self._platform.act(
+            "said", self._ref, lambda: self._platform.voice.said.get(self._ref))
+
+    def say(self, name: str | None, *, key: str) -> None:
+        def apply() -> bool:
+            self._platform.voice.said[self._ref] = name
+            return True
+
+        self._platform.act("say", self._ref, apply, instead=True, writes=True)
+
+
+class _Procedure(Procedure):
+    def __init__(self, platform: SimulatedPlatform, ref: str) -> None:
+        self._platform, self._ref = platform, ref
+
+    @property
+    def _plan(self) -> SimulatedProcedure:
+        return self._platform.voice.procedures.setdefault(self._ref, SimulatedProcedure())
+
+    def read(self, execution: str | None = None) -> ProcedureState:
+        return self._platform.act("follow", self._ref, lambda: self._plan.read(execution))
+
+    def start(self, action: str, *, key: str) -> str:
+        return self._platform.act("start", self._ref, lambda: self._plan.start(action, key),
+                                  writes=True)
+
+    def approve(self, execution: str, step: str, *, approve: bool, key: str) -> None:
+        self._platform.act("approve", self._ref, lambda: self._plan.approve(execution, step),
+                           writes=True)
 
 
 class _Backlog(Backlog):
@@ -205,6 +259,11 @@ class _Backlog(Backlog):
 def _destinations(params: Mapping[str, object]) -> frozenset[str] | None:
     names = params.get("destinations")
     return frozenset(str(name) for name in names) if isinstance(names, list | tuple) else None
+
+
+def _seconds(params: Mapping[str, object]) -> float:
+    given = params.get("propagation")
+    return float(given) if isinstance(given, int | float) else 0.0
 
 
 def _step(params: Mapping[str, object]) -> int:

@@ -68,7 +68,7 @@ class SuccessJudge:
             case "transfer" if spec.params.get("clear"):
                 self.items.cleared(spec)
             case "transfer":
-                self.items.transferred(spec, said, began[1])
+                self.items.transferred(run_id, spec, said, began[1])
             case "notify" if not self.store.outbox_has(f"{run_id}/{spec.id}"):
                 self.broken("journal is true", f"{spec.id} is not in the outbox")
             case "verify":

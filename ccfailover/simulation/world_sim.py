@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from ccfailover.model.books import is_canary
 from ccfailover.model.health import Assessment, Outcome, QueueView, Reading, State, World
 from ccfailover.model.plan import Json
 from ccfailover.model.policy import Policy, ProbeSpec
@@ -243,6 +244,9 @@ class SimWorld:
                 continue
             taken = self.platform.receive(ref, 1, 15.0)
             if not taken:
+                continue
+            if is_canary(item_of(taken[0].body)):
+                self.platform.hide(ref, taken[0].handle, 0.0)  # as providers are told to
                 continue
             yield chance.between(0.5, 12)
             if self.up(site) and self.platform.delete(ref, taken[0].handle):

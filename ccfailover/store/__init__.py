@@ -1,4 +1,4 @@
-"""What survives a crash: journal, runs and leases, observations, ledger, outbox, facts.
+"""What survives a crash: journal, runs and leases, observations, ledger, books, outbox, facts.
 
 Every write is one transaction that is on disk when the call returns. `Store` is made of one
 part per table family over one `Database` (SQLite or PostgreSQL); nothing outside this package
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ccfailover.errors import StoreError
 from ccfailover.runtime import Runtime
+from ccfailover.store.books import Books
 from ccfailover.store.chain import GENESIS
 from ccfailover.store.db import Database
 from ccfailover.store.holder import this_process
@@ -20,6 +21,7 @@ from ccfailover.store.ledger import Ledger
 from ccfailover.store.migrations import LATEST
 from ccfailover.store.observations import Observations
 from ccfailover.store.outbox import Facts, Outbox, OutboxMessage
+from ccfailover.store.pacing import Pacing
 
 if TYPE_CHECKING:
     from ccfailover.store.mirror import Mirror
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["GENESIS", "Database", "OutboxMessage", "Store", "open_store", "this_process"]
 
 
-class Store(Journal, Leases, Observations, Ledger, Outbox, Facts):
+class Store(Journal, Leases, Observations, Ledger, Books, Outbox, Facts, Pacing):
     """The store as everybody else sees it. Safe for several threads; not across a fork."""
 
     def __init__(self, database: Database) -> None:
@@ -37,6 +39,11 @@ class Store(Journal, Leases, Observations, Ledger, Outbox, Facts):
     def now(self) -> int:
         """The instant by the clock that leases go by (the server's, where there is one), µs."""
         return self._db.now()
+
+    def at_work(self) -> list[str]:
+        """The names of the workers that are alive (`store.presence`); none where the store is a
+        file, which they cannot share."""
+        return self._db.held()
 
     @property
     def mirror(self) -> Mirror | None:

@@ -8,7 +8,7 @@ understand: TEXT and BIGINT, `CAST`, `ON CONFLICT`, `RETURNING`, and no colon in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -33,6 +33,25 @@ T = TypeVar("T")
 S = TypeVar("S", bound="Part")
 
 
+CHUNKS = (256, 32, 4, 1)
+"""Rows in one statement: few sizes, so that each is prepared once."""
+
+
+def chunks(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
+    """`rows` cut into pieces of those sizes."""
+    start = 0
+    for size in CHUNKS:
+        while len(rows) - start >= size:
+            yield rows[start:start + size]
+            start += size
+
+
+def with_rows(sql: str, count: int, width: int, mark: str) -> str:
+    """`sql` with its `$rows` for `count` rows of `width` values."""
+    row = f"({', '.join([mark] * width)})"
+    return sql.replace("$rows", "VALUES " + ", ".join([row] * count))
+
+
 class Unwritten(StoreError):
     """Nothing of it was written (or read), and the same call may succeed a moment later."""
 
@@ -53,6 +72,14 @@ class Transaction(ABC):
     @abstractmethod
     def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """One statement for each of `rows`, in their order."""
+
+    @abstractmethod
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """`sql` with its `$rows` as `VALUES (…), (…)`: many rows in few statements.
+
+        Each statement is one call into the database's own code: threads that work beside it
+        lose no time to it, which one statement a row would cost them.
+        """
 
     def journal(self, stream: str, seq: int, text: str, hash_: str) -> None:
         """One event into the journal: every event of every stream comes through here."""
@@ -87,6 +114,10 @@ class Database(ABC):
         """The rows of a reading statement, as last committed. Raises StoreError."""
 
     @abstractmethod
+    def glance(self, sql: str, params: Mapping[str, Any], within: float) -> list[Row] | None:
+        """As `query`, given up after `within` seconds: None then. Not within a `snapshot`."""
+
+    @abstractmethod
     def snapshot(self) -> AbstractContextManager[None]:
         """Within the block, this thread's queries all see one state of the store."""
 
@@ -102,12 +133,21 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def among(self, texts: Collection[str]) -> tuple[str, Any]:
+        """A table with the column `value` that holds `texts`, to be joined with; its parameter's
+        name is `among`, and the second part is what to give for it."""
+
+    @abstractmethod
     def now(self) -> int:
         """The instant by the clock that leases go by, µs."""
 
     @abstractmethod
     def close(self) -> None:
         """Idempotent."""
+
+    def held(self) -> list[str]:
+        """Under which names processes are present here, see `store.presence`."""
+        return []
 
     def integrity(self) -> list[str]:
         """What the database itself finds wrong with its files; empty when nothing."""

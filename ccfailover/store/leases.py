@@ -132,9 +132,16 @@ class Leases:
         """For how many seconds more the lease is ours. Raises Fenced unless for at least `needs`.
 
         Only one that has lost a third of its time is renewed: every write of a run renews it, so
-        that a step which has just been begun needs no write more to go on.
+        that a step which has just been begun needs no write more to go on. One that is borrowed
+        never is.
         """
         left, ttl = self._left(lease)
+        if lease.borrowed:
+            if left < int(needs * SECOND):
+                raise Fenced(f"run {lease.run} is not this process's to work for any more",
+                             where=f"fence {lease.fence}", not_done="nothing more was begun",
+                             hint=f"ccfailover runs show {lease.run}")
+            return left / SECOND
         if left < max(int(needs * SECOND), ttl - ttl // 3):
             left = self._lengthen(lease, needs)
         return left / SECOND
@@ -266,8 +273,14 @@ def _own(lease: Lease) -> str:
 def require_fence(
     tx: Transaction, lease: Lease, *, not_done: str, ttl: int | None = None
 ) -> int:
-    """Renew the lease, by its own or a new ttl (µs); until when it lasts now. Raises Fenced."""
+    """Renew the lease, by its own or a new ttl (µs); until when it lasts now. Raises Fenced.
+
+    A borrowed one is only looked at: whose own process is dead must not be kept alive by others.
+    """
     rows = tx.execute(
+        "SELECT expires_at FROM run WHERE id = :run AND fence = :fence AND ended IS NULL "
+        "AND expires_at > :now", {"run": lease.run, "fence": lease.fence, "now": tx.now},
+    ) if lease.borrowed else tx.execute(
         "UPDATE run SET ttl = coalesce(:ttl, ttl), expires_at = :now + coalesce(:ttl, ttl) "
         "WHERE id = :run AND fence = :fence AND ended IS NULL AND expires_at > :now "
         "RETURNING expires_at",

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from ccfailover.model.journal import Lease
-from ccfailover.store.db import Database, Row, one_write
+from ccfailover.store.db import Database, Row, Transaction, one_write
 from ccfailover.store.leases import require_fence
 
 if TYPE_CHECKING:
-    from ccfailover.model.items import ItemState, LedgerRow
+    from ccfailover.model.items import ItemState, LedgerRow, Tally
 
-_NAMES = ("run", "step", "item_id", "queue", "source", "target", "state", "at", "reason",
-          "message_id", "handle", "submitted", "hop", "possible_duplicate", "target_ref")
-_COLUMNS = ", ".join(_NAMES)
+_MOVE = ("run", "step", "queue", "source", "target")
+_COLUMNS = ("move", "item_id", "state", "began", "at", "reason", "message_id", "handle",
+            "submitted", "hop", "possible_duplicate", "target_ref", "digest", "trail")
+SELECTED = ("m.run, m.step, i.item_id, m.queue, m.source, m.target, i.state, i.at, i.reason, "
+             "i.message_id, i.handle, i.submitted, i.hop, i.possible_duplicate, i.target_ref, "
+             "i.digest")
+FROM = "FROM item AS i JOIN move AS m ON m.id = i.move"
 _PAGE = 500
 
 _LEDGER = "ledger"
 """One batch at a time: two that name the same items in another order would wait for each other."""
 
-_UPSERT = """
-    INSERT INTO item (run, step, item_id, queue, source, target, state, at, reason, message_id,
-        handle, submitted, hop, possible_duplicate, target_ref)
-    VALUES (:run, :step, :item_id, :queue, :source, :target, :state, :at, :reason, :message_id,
-        :handle, :submitted, :hop, :possible_duplicate, :target_ref)
-    ON CONFLICT (run, step, item_id) DO UPDATE SET
-        queue = excluded.queue, source = excluded.source, target = excluded.target,
-        state = excluded.state, at = excluded.at, reason = excluded.reason,
-        message_id = excluded.message_id, handle = excluded.handle,
+_UPSERT = f"""
+    INSERT INTO item ({', '.join(_COLUMNS)}) $rows
+    ON CONFLICT (item_id, move) DO UPDATE SET state = excluded.state, at = excluded.at,
+        reason = excluded.reason, message_id = excluded.message_id, handle = excluded.handle,
         submitted = excluded.submitted, hop = excluded.hop, target_ref = excluded.target_ref,
-        possible_duplicate = CASE WHEN item.possible_duplicate = 1 THEN 1
-            ELSE excluded.possible_duplicate END"""
-
-# Taken from the row as it now is, so that history and present never differ. What the platform
-# needs to settle a claim (`handle`) is of no use afterwards and not kept twice.
-_LOG = """
-    INSERT INTO item_history (run, step, item_id, queue, source, target, state, at, reason,
-        message_id, handle, submitted, hop, possible_duplicate, target_ref)
-    SELECT run, step, item_id, queue, source, target, state, at, reason,
-        message_id, '', submitted, hop, possible_duplicate, target_ref
-    FROM item WHERE run = :run AND step = :step AND item_id = :item_id"""
+        digest = excluded.digest,
+        trail = item.trail || excluded.trail,
+        possible_duplicate = item.possible_duplicate | excluded.possible_duplicate"""
 
 
 class Ledger:
@@ -50,104 +42,170 @@ class Ledger:
 
     @one_write
     def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None) -> None:
-        """Write the present state of items, keyed (run, step, item_id), and one line of history
-        each; all or none. A `possible_duplicate` that was ever true stays true.
+        """Write the present state of items, one row for each item and move (run, step, queue,
+        source, target), and a line on its trail; all or none. A `possible_duplicate` or
+        `resent` that was ever true stays true.
 
         With a lease, raises Fenced (and writes nothing) unless it is in force; renews it.
         """
-        params = [_params(row) for row in rows]
-        with self._db.transaction(
-            f"record {len(params)} items in the ledger", on=_LEDGER
-        ) as tx:
+        with self._db.transaction(f"record {len(rows)} items in the ledger", on=_LEDGER) as tx:
             if lease is not None:
-                require_fence(tx, lease, not_done=f"{len(params)} items were not recorded")
-            # An item that occurs twice has two lines of history: so one after the other.
-            once = len({(row.run, row.step, row.item_id) for row in rows}) == len(rows)
-            for batch in [params] if once else [[each] for each in params]:
-                tx.many(_UPSERT, batch)
-                tx.many(_LOG, batch)
+                require_fence(tx, lease, not_done=f"{len(rows)} items were not recorded")
+            found = _params(rows, self._moves_of(tx, rows))
+            # One statement cannot change a row twice: an item that occurs twice has two turns.
+            once = len({(each[0], each[1]) for each in found}) == len(found)
+            for batch in [found] if once else [[each] for each in found]:
+                tx.insert(_UPSERT, batch)
+
+    def _moves_of(self, tx: Transaction, rows: Iterable[LedgerRow]) -> dict[tuple[str, ...], int]:
+        """The number of each move, made in `tx` where it is new. Asked anew each time: a standby
+        that took over may have lost what was numbered last."""
+        found = {}
+        for move in sorted({_move(row) for row in rows}, key=repr):
+            values = dict(zip(_MOVE, move, strict=True))
+            tx.execute("INSERT INTO move (run, step, queue, source, target) VALUES "
+                       "(:run, :step, :queue, :source, :target) ON CONFLICT DO NOTHING", values)
+            found[move] = tx.execute(
+                "SELECT id FROM move WHERE run = :run AND step = :step AND queue = :queue "
+                "AND source = :source AND target = :target", values)[0][0]
+        return found
 
     def items(
         self, *, run: str | None = None, step: str | None = None, queue: str | None = None,
-        states: Collection[ItemState] | None = None,
+        states: Collection[ItemState] | None = None, like: str | None = None,
     ) -> Iterator[LedgerRow]:
         """The rows that match, in the order in which they were first recorded.
 
-        Read in pages: what is recorded meanwhile may or may not show.
+        `like`: their ids match this pattern of SQL. Read in pages: what is recorded meanwhile may
+        or may not show.
         """
-        where, params = _where(run, step, queue, states)
+        where, params = _where(run, step, queue, states, like)
         after = 0
         while True:
             rows = self._db.query(
-                _with("SELECT id, $columns FROM item WHERE id > :after $and "
-                      "ORDER BY id LIMIT :page", where), {**params, "after": after, "page": _PAGE})
+                f"SELECT i.id, {SELECTED} {FROM} WHERE i.id > :after{where} "
+                "ORDER BY i.id LIMIT :page", {**params, "after": after, "page": _PAGE})
             with self._db.readable():
-                found = [_row(row[1:]) for row in rows]
+                found = [item_row(row[1:]) for row in rows]
             yield from found
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
 
+    def items_of(self, queue: str, ids: Collection[str]) -> list[LedgerRow]:
+        """What all moves of `queue` have recorded under these ids."""
+        if not ids:
+            return []
+        wanted, among = self._db.among(ids)
+        rows = self._db.query(
+            f"SELECT {SELECTED} FROM {wanted} AS wanted "
+            "JOIN item AS i ON i.item_id = wanted.value JOIN move AS m ON m.id = i.move "
+            "WHERE m.queue = :queue ORDER BY i.id",
+            {"queue": queue, "among": among})
+        with self._db.readable():
+            return [item_row(row) for row in rows]
+
     def item_counts(
-        self, *, run: str | None = None, step: str | None = None, queue: str | None = None
+        self, *, run: str | None = None, step: str | None = None, queue: str | None = None,
+        states: Collection[ItemState] | None = None,
     ) -> dict[ItemState, int]:
-        """How many rows are in each state; every state is there, with 0 when none is."""
+        """How many rows are in each state; every state is there, with 0 when none is.
+
+        Asked for the `states` of open items alone (claimed, delivered, stranded) it is quick
+        however long the ledger is."""
         from ccfailover.model.items import ItemState
 
-        where, params = _where(run, step, queue, None)
+        where, params = _where(run, step, queue, states)
         rows = self._db.query(
-            _with("SELECT state, count(*) FROM item WHERE id > 0 $and GROUP BY state", where),
-            params)
+            f"SELECT i.state, count(*) {FROM} WHERE 1 = 1{where} GROUP BY i.state", params)
         with self._db.readable():
             return dict.fromkeys(ItemState, 0) | {ItemState(s): n for s, n in rows}
 
+    def item_tally(self, *, run: str, step: str, queue: str, mark: str) -> list[Tally]:
+        """How many rows a move has of each sort; `mark`: what a marked one has in its id."""
+        from ccfailover.model.items import ItemState, Tally
+
+        where, params = _where(run, step, queue, None)
+        rows = self._db.query(
+            "SELECT i.state, i.item_id LIKE :mark AS marked, i.possible_duplicate AS flags, "
+            f"count(*), max(i.at) {FROM} WHERE i.id > 0{where} "
+            "GROUP BY i.state, marked, flags", {**params, "mark": f"%{mark}%"})
+        with self._db.readable():
+            return [Tally(ItemState(state), bool(marked), bool(flags & 1), int(count), int(latest))
+                    for state, marked, flags, count, latest in rows]
+
+    def item_reasons(self, *, run: str, step: str, queue: str, states: Collection[ItemState],
+                     most: int) -> dict[str, int]:
+        """The `most` frequent reasons of a move's rows in `states`."""
+        where, params = _where(run, step, queue, states)
+        rows = self._db.query(
+            f"SELECT i.reason, count(*) AS n {FROM} WHERE i.id > 0{where} GROUP BY i.reason "
+            "ORDER BY n DESC, i.reason LIMIT :most", {**params, "most": most})
+        return {reason or "no reason recorded": int(count) for reason, count in rows}
+
     def find_item(self, item_id: str) -> list[LedgerRow]:
         """Where one item is, in every move it took part in; the latest touched first."""
-        rows = self._db.query(
-            _with("SELECT $columns FROM item WHERE item_id = :item_id ORDER BY "
-                  "(SELECT max(h.id) FROM item_history h WHERE h.item_id = item.item_id "
-                  "AND h.run = item.run AND h.step = item.step) DESC"), {"item_id": item_id})
-        with self._db.readable():
-            return [_row(row) for row in rows]
+        return [row for row, _ in sorted(self._trails(item_id), key=_last, reverse=True)]
 
     def item_history(self, item_id: str) -> list[LedgerRow]:
         """Every state that one item went through, oldest first (`handle` is left out)."""
+        from ccfailover.store import trail
+
+        with self._db.readable():
+            found = [list(trail.history(row, text)) for row, text in self._trails(item_id)]
+        # Within one move the order in which it was written counts, whatever a clock said.
+        return list(merge(*found, key=lambda row: row.at))
+
+    def _trails(self, item_id: str) -> list[tuple[LedgerRow, str]]:
         rows = self._db.query(
-            _with("SELECT $columns FROM item_history WHERE item_id = :item_id ORDER BY id"),
+            f"SELECT {SELECTED}, i.trail {FROM} WHERE i.item_id = :item_id ORDER BY i.id",
             {"item_id": item_id})
         with self._db.readable():
-            return [_row(row) for row in rows]
+            return [(item_row(row[:-1]), row[-1]) for row in rows]
 
 
-def _with(sql: str, and_: str = "") -> str:
-    """The statement with our own column list and conditions; values stay parameters."""
-    return sql.replace("$columns", _COLUMNS).replace("$and", and_)
+def _last(found: tuple[LedgerRow, str]) -> tuple[int, int]:
+    row, trail = found
+    return row.at, trail.count("\n")
+
+
+def _move(row: LedgerRow) -> tuple[str, ...]:
+    return row.run, row.step, row.queue, row.source, row.target
 
 
 def _where(
-    run: str | None, step: str | None, queue: str | None, states: Collection[ItemState] | None
+    run: str | None, step: str | None, queue: str | None, states: Collection[ItemState] | None,
+    like: str | None = None,
 ) -> tuple[str, dict[str, Any]]:
     wanted = {"run": run, "step": step, "queue": queue}
     params: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    sql = "".join(f" AND {name} = :{name}" for name in params)
+    sql = "".join(f" AND m.{name} = :{name}" for name in params)
     if states is not None:
-        names = {f"state{index}": state.value for index, state in enumerate(states)}
-        params.update(names)
-        # Nothing between the brackets is understood by SQLite alone.
-        among = ", ".join(":" + name for name in names) or "NULL"
-        sql += f" AND state IN ({among})"
+        # Spelt out, since only then does a database see that the index of open items will do.
+        among = ", ".join(f"'{state.value}'" for state in states) or "NULL"
+        sql += f" AND i.state IN ({among})"
+    if like is not None:
+        params["like"] = like
+        sql += " AND i.item_id LIKE :like"
     return sql, params
 
 
-def _params(row: LedgerRow) -> dict[str, Any]:
-    return {**row.__dict__, "state": row.state.value,
-            "possible_duplicate": int(row.possible_duplicate)}
+def _params(
+    rows: Iterable[LedgerRow], moves: Mapping[tuple[str, ...], int]
+) -> list[tuple[Any, ...]]:
+    from ccfailover.store.trail import line
+
+    # `_value_`: a tenth of what asking an enum for its `value` costs.
+    return [(moves[_move(row)], row.item_id, row.state._value_, row.at, row.at, row.reason,
+             row.message_id, row.handle, row.submitted, row.hop, row.flags,
+             row.target_ref, row.digest, line(row)) for row in rows]
 
 
-def _row(values: Row) -> LedgerRow:
+def item_row(values: Row) -> LedgerRow:
     from ccfailover.model.items import ItemState, LedgerRow
 
-    data = dict(zip(_NAMES, values, strict=True))
-    data["state"] = ItemState(data["state"])
-    data["possible_duplicate"] = bool(data["possible_duplicate"])
-    return LedgerRow(**data)
+    (run, step, item_id, queue, source, target, state, at, reason, message_id, handle, submitted,
+     hop, flags, target_ref, digest) = values
+    return LedgerRow(run, step, item_id, queue, source, target, ItemState(state), at, reason,
+                     message_id, handle, submitted, hop, bool(flags & 1), target_ref, digest,
+                     bool(flags & 2))

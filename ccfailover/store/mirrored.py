@@ -8,7 +8,7 @@ opened, and before each event that is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
@@ -48,6 +48,9 @@ class MirroredTransaction(Transaction):
     def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
         self._inner.many(sql, rows)
 
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._inner.insert(sql, rows)
+
     def journal(self, stream: str, seq: int, text: str, hash_: str) -> None:
         # We hold the stream: the server's last event is no older than anything seen before.
         seen = self._mirror.head(stream)
@@ -80,11 +83,19 @@ class MirroredDatabase(Database):
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
         rows = self._inner.query(sql, params)
+        self._watch()
+        return rows
+
+    def glance(self, sql: str, params: Mapping[str, Any], within: float) -> list[Row] | None:
+        rows = self._inner.glance(sql, params, within)
+        self._watch()
+        return rows
+
+    def _watch(self) -> None:
         if self._verified and self._inner.connected != self._checked:
             # What goes on after its server came back may be talking to another one.
             self._require_all(self._inner.query)
             self._checked = self._inner.connected
-        return rows
 
     def snapshot(self) -> AbstractContextManager[None]:
         return self._inner.snapshot()
@@ -120,12 +131,18 @@ class MirroredDatabase(Database):
         except StoreError as error:
             self._mirror.trouble = f"what others wrote could not be read: {error.what}"
 
+    def among(self, texts: Collection[str]) -> tuple[str, Any]:
+        return self._inner.among(texts)
+
     def now(self) -> int:
         return self._inner.now()
 
     def close(self) -> None:
         self._inner.close()
         self._mirror.close()
+
+    def held(self) -> list[str]:
+        return self._inner.held()
 
     def integrity(self) -> list[str]:
         return self._inner.integrity()

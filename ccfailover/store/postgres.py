@@ -15,20 +15,19 @@ import math
 import re
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 import psycopg
-from psycopg.pq import TransactionStatus
 
 from ccfailover.errors import CcfError, StoreError
 from ccfailover.runtime import Runtime
 from ccfailover.store import dsn, migrations
-from ccfailover.store.db import Database, Row, Transaction, Unwritten
+from ccfailover.store.db import Database, Row, Transaction, Unwritten, chunks, with_rows
 from ccfailover.store.postgres_errors import explain
-from ccfailover.store.postgres_link import GRACE, Link
+from ccfailover.store.postgres_link import GRACE, Link, last, leave
 
 T = TypeVar("T")
 
@@ -57,9 +56,12 @@ def in_psycopg(sql: str) -> str:
 
 
 def _values(params: Mapping[str, Any]) -> dict[str, Any]:
-    # The one character that PostgreSQL cannot keep in a text, and SQLite can.
-    return {name: value.replace("\0", "\ufffd") if isinstance(value, str) else value
-            for name, value in params.items()}
+    return {name: _kept(value) for name, value in params.items()}
+
+
+def _kept(value: Any) -> Any:
+    """Without the one character that PostgreSQL cannot keep in a text, and SQLite can."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 class PostgresTransaction(Transaction):
@@ -75,6 +77,12 @@ class PostgresTransaction(Transaction):
 
     def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
         self._connection.cursor().executemany(in_psycopg(sql), [_values(row) for row in rows])
+
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        for chunk in chunks(rows):
+            self._connection.execute(
+                with_rows(sql.replace("%", "%%"), len(chunk), len(chunk[0]), "%s"),
+                [_kept(value) for row in chunk for value in row])
 
 
 class PostgresDatabase(Database):
@@ -114,6 +122,22 @@ class PostgresDatabase(Database):
 
         return once() if self._in_snapshot else self.perform(once)
 
+    def glance(self, sql: str, params: Mapping[str, Any], within: float) -> list[Row] | None:
+        def once() -> list[Row] | None:
+            with self._reading, self._plain("nothing was read"):
+                connection = self._reading_connection()
+                connection.execute("BEGIN READ ONLY")
+                try:
+                    connection.execute(
+                        f"SET LOCAL statement_timeout = {max(1, int(within * 1000))}")
+                    return _rows(connection, sql, params)
+                except psycopg.errors.QueryCanceled:
+                    return None
+                finally:
+                    leave(connection)
+
+        return self.perform(once)
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         with self._reading, self._plain("nothing was read"):
@@ -124,7 +148,7 @@ class PostgresDatabase(Database):
                 yield
             finally:
                 self._in_snapshot = False
-                _leave(connection)
+                leave(connection)
 
     @contextmanager
     def transaction(self, doing: str, on: str | None = None) -> Iterator[Transaction]:
@@ -141,7 +165,7 @@ class PostgresDatabase(Database):
                     self._commit(connection, doing, on)
                 finally:
                     self._in_transaction = False
-                    _leave(connection)
+                    leave(connection)
 
     def perform(self, call: Callable[[], T]) -> T:
         """`call` again after what passes, for `patience` seconds from the first failure."""
@@ -156,8 +180,17 @@ class PostgresDatabase(Database):
                     raise
                 self.runtime.sleep(0.2)
 
+    def among(self, texts: Collection[str]) -> tuple[str, Any]:
+        return ("(SELECT unnest(CAST(:among AS text[])) AS value)",
+                [_kept(text) for text in texts])
+
     def now(self) -> int:
         return int(self.query("SELECT ccf_now()")[0][0])
+
+    def held(self) -> list[str]:
+        from ccfailover.store.presence import HELD
+
+        return sorted({str(name) for (name,) in self.query(HELD)})
 
     def close(self) -> None:
         self._closed = True
@@ -172,7 +205,7 @@ class PostgresDatabase(Database):
         self._number += 1
         note = _NOTE.format(writer=self._name, number=self._number)
         prune = [_PRUNE] if self._number == 1 else []
-        now, version = _last(connection, "; ".join(["BEGIN", _locks(on), note, *prune, _NOW]))
+        now, version = last(connection, "; ".join(["BEGIN", _locks(on), note, *prune, _NOW]))
         if version != self.latest:
             raise self._other_schema(int(version or 0))
         return int(now)
@@ -208,10 +241,10 @@ class PostgresDatabase(Database):
             with self._plain(not_done):
                 connection = self._writing_connection(not_done)
                 try:
-                    found, standbys = _last(
+                    found, standbys = last(
                         connection, f"BEGIN; {_locks(on)}; {_NOTED.format(writer=self._name)}")
                 finally:
-                    _leave(connection)
+                    leave(connection)
                 return bool(found == self._number), bool(standbys)
 
         try:
@@ -258,7 +291,7 @@ class PostgresDatabase(Database):
             self._writer = self._connect(not_done)
             self._writer.add_notice_handler(self._notice)
             if not self._name:
-                (self._name,) = _last(self._writer, "SELECT CAST(gen_random_uuid() AS TEXT)")
+                (self._name,) = last(self._writer, "SELECT CAST(gen_random_uuid() AS TEXT)")
         return self._writer
 
     def _notice(self, diag: psycopg.errors.Diagnostic) -> None:
@@ -309,7 +342,7 @@ class PostgresDatabase(Database):
         connection = self._writing_connection("the store was not migrated")
         connection.longest = math.inf  # an index over years of events takes what it takes
         try:
-            _last(connection, f"BEGIN; {_locks(None)}; SET LOCAL statement_timeout = 0")
+            last(connection, f"BEGIN; {_locks(None)}; SET LOCAL statement_timeout = 0")
             # Asked again under the lock: another machine may have been faster.
             version = self._version(connection)
             if version == 0:
@@ -325,7 +358,7 @@ class PostgresDatabase(Database):
                 _rows(connection, "UPDATE schema_version SET version = :v", {"v": self.latest})
             connection.execute("COMMIT")
         finally:
-            _leave(connection)
+            leave(connection)
             connection.longest = self.statement_timeout + GRACE
 
     def _statements(self, version: int) -> tuple[str, ...]:
@@ -344,15 +377,6 @@ def _rows(connection: Link, sql: str, params: Mapping[str, Any] | None) -> list[
     return cursor.fetchall() if cursor.description is not None else []
 
 
-def _last(connection: Link, statements: str) -> Row:
-    """Several statements of our own in one exchange; the first row of the last one's result."""
-    cursor = connection.cursor()
-    cursor.execute(statements, prepare=False)
-    while cursor.nextset():
-        pass
-    return (cursor.fetchone() or ()) if cursor.description is not None else ()
-
-
 def _locks(on: str | None) -> str:
     if on is None:
         return f"SELECT pg_advisory_xact_lock({LOCKS}, 0)"
@@ -360,13 +384,3 @@ def _locks(on: str | None) -> str:
     number = zlib.crc32(on.encode()) % 0x7FFFFFFF + 1
     return (f"SELECT pg_advisory_xact_lock_shared({LOCKS}, 0); "
             f"SELECT pg_advisory_xact_lock({LOCKS}, {number})")
-
-
-def _leave(connection: Link) -> None:
-    """Out of whatever transaction it is in; a connection that cannot is closed."""
-    if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
-        return
-    try:
-        connection.execute("ROLLBACK")
-    except psycopg.Error:
-        connection.close()

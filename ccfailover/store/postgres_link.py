@@ -11,6 +11,7 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from ccfailover.runtime import Runtime
 from ccfailover.store.db import Row
@@ -67,3 +68,22 @@ class Link(psycopg.Connection[Row]):
             return  # it does not take even that; the connection is closed when the grace is over
         finally:
             self.longest = longest
+
+
+def last(connection: Link, statements: str) -> Row:
+    """Several statements of our own in one exchange; the first row of the last one's result."""
+    cursor = connection.cursor()
+    cursor.execute(statements, prepare=False)
+    while cursor.nextset():
+        pass
+    return (cursor.fetchone() or ()) if cursor.description is not None else ()
+
+
+def leave(connection: Link) -> None:
+    """Out of whatever transaction it is in; a connection that cannot is closed."""
+    if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
+        return
+    try:
+        connection.execute("ROLLBACK")
+    except psycopg.Error:
+        connection.close()

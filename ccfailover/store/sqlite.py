@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ccfailover.errors import CcfError, StoreError
 from ccfailover.runtime import Runtime
 from ccfailover.store import files, migrations
-from ccfailover.store.db import Database, Row, Transaction
+from ccfailover.store.db import Database, Row, Transaction, chunks, with_rows
 
 APPLICATION_ID = 0x43434653
 """Written into the file's header, so that another program's database is not taken for ours."""
@@ -34,6 +34,11 @@ class SqliteTransaction(Transaction):
 
     def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
         self._connection.executemany(sql, rows)
+
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        for chunk in chunks(rows):
+            self._connection.execute(with_rows(sql, len(chunk), len(chunk[0]), "?"),
+                                     [value for row in chunk for value in row])
 
 
 class SqliteDatabase(Database):
@@ -64,6 +69,20 @@ class SqliteDatabase(Database):
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
         with self._reading, self._plain("nothing was read"):
             return self._reader.execute(sql, params or {}).fetchall()
+
+    def glance(self, sql: str, params: Mapping[str, Any], within: float) -> list[Row] | None:
+        late = self.runtime.monotonic() + within
+        with self._reading, self._plain("nothing was read"):
+            self._reader.set_progress_handler(
+                lambda: int(self.runtime.monotonic() >= late), 20_000)
+            try:
+                return self._reader.execute(sql, params).fetchall()
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_INTERRUPT:
+                    raise
+                return None
+            finally:
+                self._reader.set_progress_handler(None, 0)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -102,6 +121,11 @@ class SqliteDatabase(Database):
             not_done = f"{doing}: it is not certain whether it was written"
             raise explain(error, self.path, not_done) from error
 
+    def among(self, texts: Collection[str]) -> tuple[str, Any]:
+        import json
+
+        return "(SELECT value FROM json_each(:among))", json.dumps(list(texts))
+
     def now(self) -> int:
         return self.runtime.now()
 
@@ -132,6 +156,9 @@ class SqliteDatabase(Database):
         if self._writer is None:
             connection = self._reader if self.memory else self._connect()
             connection.execute("PRAGMA synchronous=FULL")
+            # A long ledger's index is written all over: with SQLite's own 2 MB of cache every
+            # batch would read and write half of it anew. More would show in a move's memory.
+            connection.execute("PRAGMA cache_size=-16384")
             self._writer = connection
         return self._writer
 

@@ -1,58 +1,197 @@
-"""One move's rows in memory, in step with the ledger, with running counts."""
+"""What the ledger knows of one move: the rows at hand in memory, and running counts of all.
+
+However many items a move has, only those of the batches on their way are held here: what a batch
+needs to know is looked up when it has been claimed. So a second mover on the same queue, or this
+one's predecessor on another machine, is seen as well.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from ccfailover.model.items import ItemState, LedgerRow
+from ccfailover.model.items import ItemState, LedgerRow, WorkItem
 from ccfailover.model.journal import Lease
 from ccfailover.transfer.earlier import Earlier
-from ccfailover.transfer.rows import AT_SOURCE, AT_TARGET, Ledger, Move, is_copy
+from ccfailover.transfer.rows import (
+    AT_SOURCE,
+    AT_TARGET,
+    COPY,
+    NO_REASON,
+    UNDATED,
+    Ledger,
+    Move,
+    by_frequency,
+    copy_id,
+    is_copy,
+    nameless_id,
+    usable_id,
+)
+
+REASONS = 1000
+"""Different reasons that are counted apart; a hostile target can make up any number."""
+OTHER = "other reasons"
 
 
 class Book:
-    """Reads the queue's rows once; afterwards every change goes through `record`."""
+    """`only`: ids to be watched for, see `found`. Not safe for several threads by itself."""
 
-    def __init__(self, store: Ledger, lease: Lease | None, move: Move) -> None:
+    def __init__(self, store: Ledger, lease: Lease | None, move: Move,
+                 only: Collection[str] | None) -> None:
         self._store, self._lease, self._move = store, lease, move
-        rows = list(store.items(queue=move.queue))
         self._rows: dict[str, LedgerRow] = {}
+        self._at_hand: Counter[str] = Counter()
+        self.earlier = Earlier(run=move.run, step=move.step)
+        self._copies = self.earlier.keep(
+            store.items(queue=move.queue, like=f"%{COPY}%")) > 0
         self._counts: Counter[tuple[ItemState, bool]] = Counter()
-        for row in rows:
-            self._keep(row)
-        self.earlier = Earlier(rows, run=move.run, step=move.step)
+        self.possible_duplicates = 0
+        self.newest = 0
+        for each in store.item_tally(run=move.run, step=move.step, queue=move.queue, mark=COPY):
+            self._counts[each.state, each.marked] += each.count
+            self.possible_duplicates += each.count if each.possible_duplicate else 0
+            self.newest = max(self.newest, each.latest)
+        self.reasons: Counter[str] = Counter()
+        if self.count(ItemState.LEFT):
+            self.reasons.update(store.item_reasons(
+                run=move.run, step=move.step, queue=move.queue, states=(ItemState.LEFT,),
+                most=REASONS))
+        self.undated = 0
+        if self.moved:
+            self.undated = store.item_reasons(
+                run=move.run, step=move.step, queue=move.queue, states=AT_TARGET, most=REASONS
+            ).get(UNDATED, 0)
+        self._wanted = None if only is None else {
+            item for item in only
+            if self.count(ItemState.SETTLED) == 0 or not self._is_settled(item)}
+
+    # --- rows at hand --------------------------------------------------------------------------
 
     @property
     def rows(self) -> Mapping[str, LedgerRow]:
-        """This move's own, by ledger id."""
+        """This move's own, by ledger id; complete for the ids of every batch at hand."""
         return self._rows
 
-    def record(self, rows: Iterable[LedgerRow]) -> None:
-        """One durable transaction under the fence; only then may anything rest on it."""
-        rows = list(rows)
-        if not rows:
-            return
-        self._store.record_items(rows, lease=self._lease)
-        self.earlier.replace(rows)
-        for row in rows:
-            self._keep(row)
+    def open(self, ids: Collection[str]) -> None:
+        """Have at hand what the ledger knows under these ids, until `shut`."""
+        self._fetch(ids)
+        self._at_hand.update(ids)
 
-    def _keep(self, row: LedgerRow) -> None:
-        if (row.run, row.step) != (self._move.run, self._move.step):
-            return
-        old = self._rows.get(row.item_id)
+    def shut(self, ids: Collection[str]) -> None:
+        self._at_hand.subtract(ids)
+        for each in ids:
+            if self._at_hand[each] <= 0:
+                del self._at_hand[each]
+                self._rows.pop(each, None)
+                self.earlier.forget(each)
+
+    def row(self, row_id: str) -> LedgerRow | None:
+        """This move's own row of that id, wherever it is."""
+        found = self._rows.get(row_id)
+        if found is None:
+            found = next((row for row in self._store.items_of(self._move.queue, [row_id])
+                          if self._is_own(row)), None)
+        return found
+
+    def stored(self, *states: ItemState) -> Iterator[LedgerRow]:
+        """This move's own rows in these states, as the ledger has them."""
+        return self._store.items(run=self._move.run, step=self._move.step,
+                                 queue=self._move.queue, states=states)
+
+    def doubtful(self) -> Iterator[LedgerRow]:
+        """Of this move, and of other runs between the same sites: puts whose end nobody knows."""
+        return (row for row in self._store.items(queue=self._move.queue,
+                                                 states=(ItemState.CLAIMED,))
+                if (row.source, row.target) == (self._move.source, self._move.target))
+
+    def ids(self, batch: Sequence[WorkItem]) -> set[str]:
+        """Every id under which there may be a row about an item of the batch."""
+        ids = {item.item_id for item in batch}
+        if self._copies:
+            ids |= {copy_id(item) for item in batch}
+        if not all(item.problem is None and usable_id(item.item_id) for item in batch):
+            ids |= {nameless_id(item) for item in batch}
+        return ids
+
+    def _fetch(self, ids: Collection[str]) -> None:
+        """What is at hand already is newer here than in the ledger."""
+        unknown = [each for each in ids if each not in self._at_hand]
+        others: list[LedgerRow] = []
+        for row in self._store.items_of(self._move.queue, unknown):
+            if self._is_own(row):
+                self._rows[row.item_id] = row
+            else:
+                others.append(row)
+        self.earlier.show(others)
+
+    def _is_own(self, row: LedgerRow) -> bool:
+        return row.run == self._move.run and row.step == self._move.step
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def note(self, rows: Iterable[LedgerRow]) -> list[LedgerRow]:
+        """Reckon with these rows from now on; returns what `write` must then be given."""
+        rows = list(rows)
+        for row in rows:
+            if self._is_own(row):
+                at_hand = row.item_id in self._at_hand
+                self._reckon(self._rows.get(row.item_id) if at_hand else self.row(row.item_id),
+                             row)
+            else:
+                self.earlier.replace(row)
+        return rows
+
+    def write(self, rows: Sequence[LedgerRow]) -> None:
+        """One durable transaction under the fence; only then may anything rest on it."""
+        if rows:
+            self._store.record_items(rows, lease=self._lease)
+
+    def record(self, rows: Iterable[LedgerRow]) -> None:
+        self.write(self.note(rows))
+
+    def _reckon(self, old: LedgerRow | None, row: LedgerRow) -> None:
+        copy = is_copy(row)
+        if row.reason or (old is not None and old.reason):
+            self.undated += _went_undated(row) - (old is not None and _went_undated(old))
         if old is not None:
-            self._counts[old.state, is_copy(old)] -= 1
-        self._rows[row.item_id] = row
-        self._counts[row.state, is_copy(row)] += 1
+            self._counts[old.state, copy] -= 1
+            self.possible_duplicates -= old.possible_duplicate
+            if old.state is ItemState.LEFT:
+                self._reason(old, -1)
+            if old.possible_duplicate and not row.possible_duplicate:
+                row = row.but(possible_duplicate=True)  # as the ledger keeps it
+        self._counts[row.state, copy] += 1
+        self.possible_duplicates += row.possible_duplicate
+        if row.state is ItemState.LEFT:
+            self._reason(row, 1)
+        self._copies = self._copies or copy
+        if row.item_id in self._at_hand:
+            self._rows[row.item_id] = row
+        if self._wanted is not None and row.state is ItemState.SETTLED:
+            self._wanted.discard(row.item_id)
+
+    def _reason(self, row: LedgerRow, count: int) -> None:
+        why = row.reason or NO_REASON
+        if why not in self.reasons and (count < 0 or len(self.reasons) >= REASONS):
+            why = OTHER
+        self.reasons[why] += count
+
+    # --- counts --------------------------------------------------------------------------------
 
     def count(self, *states: ItemState) -> int:
         return sum(self._counts[state, copy] for state in states for copy in (False, True))
 
-    def is_settled(self, item_id: str) -> bool:
-        """The target got it, and no copy is left at the source."""
-        row = self._rows.get(item_id)
+    @property
+    def empty(self) -> bool:
+        return not any(self._counts.values())
+
+    @property
+    def all_settled(self) -> bool:
+        """Each of `only` is at the target, and no copy of it at the source."""
+        return self._wanted is not None and not self._wanted
+
+    def _is_settled(self, item_id: str) -> bool:
+        row = self.row(item_id)
         return row is not None and row.state is ItemState.SETTLED
 
     @property
@@ -69,3 +208,11 @@ class Book:
     def here(self) -> int:
         """Copies that are, or may be, at the source."""
         return self.count(*AT_SOURCE)
+
+    def left(self) -> Mapping[str, int]:
+        """How many stay, by reason, the most frequent first."""
+        return by_frequency(self.reasons)
+
+
+def _went_undated(row: LedgerRow) -> bool:
+    return row.reason == UNDATED and row.state in AT_TARGET

@@ -6,8 +6,9 @@ that the source is `dead` for this move, and each further call answers None at o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import TypeVar
 
 from ccfailover.errors import ProviderError, Refused, Rejected, Unavailable
@@ -30,7 +31,8 @@ class _Hold:
 
 
 class Claims:
-    """`give_up_after`: how long a source that does not answer is tried, seconds.
+    """Threads may share it. `give_up_after`: how long a source that does not answer is tried,
+    seconds.
 
     `patience`: how long to wait for items that the source counts and does not show (in other
     hands, or claims of a process that was killed), seconds since the first empty claim.
@@ -43,6 +45,8 @@ class Claims:
         self._give_up_after = give_up_after
         self._patience = patience
         self._held: dict[str, _Hold] = {}
+        self._due = 0.0
+        self._lock = RLock()
         self._empties = 0
         self._empty_since: float | None = None
         self.dead = False
@@ -131,44 +135,76 @@ class Claims:
 
     def hold(self, message: str, handle: str, *, since: float) -> None:
         """Keep a claim alive until `give_back`, so that nobody has to look at it twice."""
-        self._held[message] = _Hold(handle, since + self.seconds)
+        until = since + self.seconds
+        with self._lock:
+            self._due = min(self._due, until) if self._held else until
+            self._held[message] = _Hold(handle, until)
 
     def drop(self, message: str) -> None:
-        self._held.pop(message, None)
+        with self._lock:
+            self._held.pop(message, None)
+
+    def holds(self, message: str) -> bool:
+        return message in self._held
+
+    def surely_holds(self, message: str) -> bool:
+        """As `holds`, and the source says so too: a claim can have ended before its time, with
+        the connection that it was made by. Where the source says nothing of it, it is held."""
+        with self._lock:
+            hold = self._held.get(message)
+            if hold is None:
+                return False
+            now = self._runtime.monotonic()
+            said = self.extend([hold.handle], self.seconds).get(hold.handle)
+            if said:
+                hold.until = now + self.seconds
+            elif said is not None:
+                del self._held[message]
+            return said is not False
+
+    def release(self, messages: Collection[str]) -> None:
+        """Show these again at once; the others stay hidden."""
+        with self._lock:
+            found = [self._held.pop(each) for each in messages if each in self._held]
+        self.extend([hold.handle for hold in found], 0)
 
     def keep_alive(self) -> None:
         """Extend the claims that have lived half their time; those that are gone are dropped."""
-        now = self._runtime.monotonic()
-        due = {message: hold for message, hold in self._held.items()
-               if hold.until - now < self.seconds / 2}
-        if not due:
-            return
-        kept = self.extend([hold.handle for hold in due.values()], self.seconds)
-        for message, hold in due.items():
-            if kept.get(hold.handle):
-                hold.until = now + self.seconds
-            elif not self.dead:
-                del self._held[message]
+        with self._lock:
+            now, half = self._runtime.monotonic(), self.seconds / 2
+            if not self._held or self._due - now >= half:
+                return  # none is due: items that stay can be many, and this is asked often
+            due = {message: hold for message, hold in self._held.items()
+                   if hold.until - now < half}
+            kept = self.extend([hold.handle for hold in due.values()], self.seconds)
+            for message, hold in due.items():
+                if kept.get(hold.handle):
+                    hold.until = now + self.seconds
+                elif not self.dead:
+                    del self._held[message]
+            self._due = min((hold.until for hold in self._held.values()), default=0.0)
 
     def secure(self, messages: Sequence[str]) -> set[str]:
         """Those whose claim still holds, each with at least half its time left where the source
         answers. What is not in the set may be in other hands by now."""
         self.keep_alive()
-        now = self._runtime.monotonic()
-        return {message for message in messages
-                if (hold := self._held.get(message)) is not None and hold.until > now}
+        now, held = self._runtime.monotonic(), self._held
+        with self._lock:
+            return {message for message in messages
+                    if (hold := held.get(message)) is not None and hold.until > now}
 
     def give_back(self) -> None:
         """Show every held item again at once. Failing that, its claim ends by itself."""
-        handles = [hold.handle for hold in self._held.values()]
-        self._held.clear()
+        with self._lock:
+            handles = [hold.handle for hold in self._held.values()]
+            self._held.clear()
         self.extend(handles, 0)
 
     # --- is it empty? ------------------------------------------------------------------------
 
     def proven_empty(self) -> bool:
         """Several empty claims, and the platform counts nothing that is not in our hands."""
-        if self._empties < EMPTY_CLAIMS:
+        if not self.seems_empty:
             return False
         count = self.measure()
         return count is not None and count.visible == 0 and count.hidden <= self.held
@@ -181,6 +217,15 @@ class Claims:
     def out_of_patience(self) -> bool:
         return (self._empty_since is not None
                 and self._runtime.monotonic() - self._empty_since > self._patience)
+
+    @property
+    def seems_empty(self) -> bool:
+        """Nothing came, several times in a row; no proof that nothing is there."""
+        return self._empties >= EMPTY_CLAIMS
+
+    def look_again(self) -> None:
+        """Forget that nothing came."""
+        self._empties, self._empty_since = 0, None
 
     def pause(self) -> None:
         """Between two empty claims; a little longer each time."""

@@ -31,7 +31,8 @@ class Parcel:
 @dataclass(frozen=True)
 class Outcome:
     """`ok`: the target has it. Else `reason`; `permanent` says that trying again is no use,
-    `lapsed` that the claim was gone, so that nothing was sent (this time)."""
+    `lapsed` that the claim was gone, so that nothing was sent (this time), or that where the one
+    record is has still to be asked."""
 
     parcel: Parcel
     ok: bool
@@ -64,9 +65,16 @@ class Delivery:
                  runtime: Runtime, check_fence: Callable[[], None]) -> None:
         self._target = target
         self._capabilities = capabilities
+        self._one_system = capabilities.assignee is not None
         self._move = move
         self._runtime = runtime
         self._check_fence = check_fence
+
+    def of(self, run: str, step: str) -> Delivery:
+        """The same, with the keys of another run's step."""
+        return Delivery(self._target, self._capabilities, runtime=self._runtime,
+                        move=replace(self._move, run=run, step=step),
+                        check_fence=self._check_fence)
 
     def put(self, parcels: Sequence[Parcel],
             still_ours: Callable[[Sequence[Parcel]], set[str]]) -> list[Outcome]:
@@ -92,8 +100,10 @@ class Delivery:
                 result = last[parcel.item.item_id]
                 if result.ok:
                     # Once more, by the clock after the reply: a slow put may have landed too late.
-                    listed = self._flagged(parcel).row.possible_duplicate
-                    outcomes.append(Outcome(parcel, True, listed,
+                    landed = self._flagged(parcel)
+                    if result.repeated:
+                        landed = replace(landed, row=landed.row.but(resent=True))
+                    outcomes.append(Outcome(landed, True, landed.row.possible_duplicate,
                                             target_ref=result.target_ref))
                 elif result.permanent and not result.in_doubt:
                     outcomes.append(Outcome(parcel, False, self._listed(parcel),
@@ -101,27 +111,29 @@ class Delivery:
                 else:
                     again.append(replace(parcel, doubtful=parcel.doubtful or result.in_doubt))
             waiting = again
-        return outcomes + [Outcome(parcel, False, self._listed(parcel),
-                                   _because(last[parcel.item.item_id])) for parcel in waiting]
+        return outcomes + [Outcome(
+            parcel, False, self._listed(parcel), _because(last[parcel.item.item_id]),
+            lapsed=self._one_system and parcel.doubtful) for parcel in waiting]
 
     def _flagged(self, parcel: Parcel) -> Parcel:
-        """Marked before it is sent again, if the target could then have it twice."""
-        if not parcel.doubtful or swallows(self._capabilities, parcel.row.at,
-                                           self._runtime.now()):
+        """Marked before it is sent again, the more if the target could then have it twice."""
+        if not parcel.doubtful:
             return parcel
-        return replace(parcel, row=replace(parcel.row, possible_duplicate=True))
+        swallowed = swallows(self._capabilities, parcel.row.at, self._runtime.now())
+        return replace(parcel, row=parcel.row.but(
+            resent=True, possible_duplicate=parcel.row.possible_duplicate or not swallowed))
 
-    @staticmethod
-    def _listed(parcel: Parcel) -> bool:
+    def _listed(self, parcel: Parcel) -> bool:
         """Not delivered for all we know, so it stays at the source: if a put of it is in doubt,
-        there may now be one here and one there, whatever the target swallows."""
-        return parcel.doubtful or parcel.row.possible_duplicate
+        there may now be one here and one there, whatever the target swallows. One record of one
+        system is never at two places."""
+        return not self._one_system and (parcel.doubtful or parcel.row.possible_duplicate)
 
     def _send(self, parcels: Sequence[Parcel]) -> dict[str, PutResult]:
         """A result for every parcel, also when the adapter raises or leaves some out."""
         if not parcels:
             return {}
-        items = [replace(parcel.item, hops=parcel.item.hops + 1) for parcel in parcels]
+        items = [parcel.item.travelled() for parcel in parcels]
         keys = {parcel.item.item_id: self._move.key(parcel.item) for parcel in parcels}
         try:
             results = self._target.put(items, keys=keys)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ccfailover.model.books import is_canary
 from ccfailover.model.items import ItemState, LedgerRow
 from ccfailover.model.plan import Json
 from ccfailover.providers import BacklogMeasure
-from ccfailover.transfer.rows import application, reason_of
+from ccfailover.transfer.rows import application
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,11 @@ def in_doubt(rows: Iterable[LedgerRow], ids: Mapping[str, int] | None) -> list[D
                 out.append(Difference(
                     name, f"left at {row.source} after a put in doubt: {row.target} {has} it, too",
                     f"have {row.target} close it, or delete it at {row.source}"))
+        elif row.state is ItemState.QUARANTINED and is_canary(name):
+            out.append(Difference(name, f"a canary that was left at {row.source}: no application",
+                                  f"delete message {row.message_id or '(no id)'} there"))
         elif row.state is ItemState.QUARANTINED:
             out.append(Difference(
-                name, f"quarantined: {reason_of(row)}",
+                name, f"quarantined: {row.reason}",
                 f"read message {row.message_id or '(no id)'} at {row.source} and decide"))
     return out

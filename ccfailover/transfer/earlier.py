@@ -7,22 +7,52 @@ taken back is the earlier move's no longer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ccfailover.model.items import ItemState, LedgerRow, WorkItem
 from ccfailover.transfer.rows import AT_TARGET, Move, application, is_copy, moved_on, same_body
 
 
 class Earlier:
-    """Rows of other moves (any run but this step's own) of one queue, by application."""
+    """Rows of other moves (any run but this step's own) of one queue, by application: of those
+    that `show` has been given, and of all further copies that `keep` was given."""
 
-    def __init__(self, rows: Iterable[LedgerRow], *, run: str, step: str) -> None:
+    def __init__(self, rows: Iterable[LedgerRow] = (), *, run: str, step: str) -> None:
+        self._own = (run, step)
         self._rows: dict[str, list[LedgerRow]] = {}
+        self._copies: dict[str, list[LedgerRow]] = {}
+        self.show(rows)
+
+    def keep(self, copies: Iterable[LedgerRow]) -> int:
+        """Further copies are few, and found by the application, whatever their message; returns
+        how many there are, this move's own included."""
+        count = 0
+        for row in copies:
+            count += 1
+            if (row.run, row.step) != self._own:
+                self._copies.setdefault(application(row), []).append(row)
+        return count
+
+    def show(self, rows: Iterable[LedgerRow]) -> None:
+        """Know these too, until they are forgotten."""
+        fresh: dict[str, dict[tuple[str, str, str], LedgerRow]] = {}
         for row in rows:
-            if (row.run, row.step) != (run, step):
-                self._rows.setdefault(application(row), []).append(row)
-        for found in self._rows.values():
-            found.sort(key=lambda row: row.at)
+            if (row.run, row.step) != self._own:
+                fresh.setdefault(application(row), {})[row.run, row.step, row.item_id] = row
+        for name, found in fresh.items():
+            known = {(row.run, row.step, row.item_id): row
+                     for row in (*self._copies.get(name, ()), *self._rows.get(name, ()))}
+            self._rows[name] = sorted({**known, **found}.values(), key=lambda row: row.at)
+
+    def forget(self, item_id: str) -> None:
+        """Only the copies of this application are still needed."""
+        self._rows.pop(item_id, None)
+
+    def _of(self, item_id: str) -> Sequence[LedgerRow]:
+        if not self._rows and not self._copies:
+            return ()  # nothing was moved before, as a rule
+        found = self._rows.get(item_id)
+        return found if found is not None else self._copies.get(item_id, ())
 
     def leftover(self, item: WorkItem, site: str) -> LedgerRow | None:
         """The earlier delivery that makes this copy at `site` one to delete; None: there is none.
@@ -32,7 +62,7 @@ class Earlier:
         work, even with the same body: it is not ours to delete. Only where a platform gives its
         messages no ids does the body decide.
         """
-        for row in reversed(self._rows.get(item.item_id, ())):
+        for row in reversed(self._of(item.item_id)):
             if row.source == site and row.state in AT_TARGET:
                 if row.message_id and item.message_id:
                     same = row.message_id == item.message_id
@@ -49,19 +79,19 @@ class Earlier:
         """
         return any(row.source == site and row.state is ItemState.CLAIMED and not is_copy(row)
                    and (not row.message_id or row.message_id == item.message_id)
-                   for row in self._rows.get(item.item_id, ()))
+                   for row in self._of(item.item_id))
 
     def taken_on(self, row: LedgerRow) -> bool:
         """Did a later move find this application at the target of `row`, which is in doubt?"""
         return any(other.source == row.target and not is_copy(other)
-                   and _after(other, row) for other in self._rows.get(application(row), ()))
+                   and _after(other, row) for other in self._of(application(row)))
 
     def came_back(self, row: LedgerRow) -> bool:
         """Did a later move bring this application, or perhaps bring it, to where `row` took it
         from? Then what is found there may be its only copy."""
         touched = {*AT_TARGET, ItemState.CLAIMED, ItemState.RETURNED}
         return any(other.target == row.source and other.state in touched and _after(other, row)
-                   for other in self._rows.get(application(row), ()))
+                   for other in self._of(application(row)))
 
     def cleared(self, item: WorkItem, site: str, run: str, at: int) -> list[LedgerRow]:
         """The earlier delivery's row, now that its copy at `site` has been deleted by `run`."""
@@ -76,7 +106,7 @@ class Earlier:
         left its target again meanwhile."""
         left = any(other.source == row.target and other.at >= row.at and not is_copy(other)
                    and other.state in {*AT_TARGET, ItemState.RETURNED}
-                   for other in self._rows.get(application(row), ()))
+                   for other in self._of(application(row)))
         return ItemState.RETURNED if left else ItemState.SETTLED
 
     def copy_waits(self, item_id: str, site: str) -> bool:
@@ -84,7 +114,7 @@ class Earlier:
 
         Then a second one must not be put beside it."""
         return any(row.source == site and row.state in (ItemState.STRANDED, ItemState.DELIVERED)
-                   for row in self._rows.get(item_id, ()))
+                   for row in self._of(item_id))
 
     def returned(self, item_id: str, move: Move, at: int) -> list[LedgerRow]:
         """The earlier moves' rows of an item that `move` has now taken from their target.
@@ -93,7 +123,7 @@ class Earlier:
         nobody would delete that copy before the source's consumers work it a second time.
         """
         out = []
-        for row in self._rows.get(item_id, ()):
+        for row in self._of(item_id):
             if row.state is not ItemState.SETTLED and row.source != move.target:
                 continue
             if row.target == move.source and row.state in AT_TARGET and not is_copy(row):
@@ -101,12 +131,12 @@ class Earlier:
                 out.append(moved_on(row, ItemState.RETURNED, at, f"{how} by {move.run}"))
         return out
 
-    def replace(self, rows: Iterable[LedgerRow]) -> None:
-        """Keep in step with what has just been written."""
-        for row in rows:
-            held = self._rows.get(application(row), [])
-            held[:] = [row if (old.run, old.step, old.item_id)
-                       == (row.run, row.step, row.item_id) else old for old in held]
+    def replace(self, row: LedgerRow) -> None:
+        """Keep in step with what is about to be written of another move."""
+        for held in (self._rows.get(application(row)), self._copies.get(application(row))):
+            if held is not None:
+                held[:] = [row if (old.run, old.step, old.item_id)
+                           == (row.run, row.step, row.item_id) else old for old in held]
 
 
 def _after(other: LedgerRow, row: LedgerRow) -> bool:

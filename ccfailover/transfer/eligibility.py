@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from datetime import UTC, date, datetime, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,6 +13,8 @@ from ccfailover.model.policy import Queue, Site
 from ccfailover.policy.conditions import Condition, Kind, item_variables, target_values
 from ccfailover.runtime import SECOND, Runtime
 
+VERDICTS = 10_000
+"""Different items whose verdict is remembered."""
 LOCKED = "locked"
 """The name, in the policy's `item:` or `fields:`, of what says that somebody has it in hand."""
 
@@ -20,6 +23,16 @@ class Eligibility(Protocol):
     def judge(self, item: WorkItem) -> str | None:
         """None: it may go. Else why it stays; the sentence names no value of the item."""
         ...
+
+
+class OnlyThese:
+    """For undo: the items that one step moved, and none that the target already had."""
+
+    def __init__(self, ids: Collection[str]) -> None:
+        self._ids = ids
+
+    def judge(self, item: WorkItem) -> str | None:
+        return None if item.item_id in self._ids else "was not moved by this run"
 
 
 class CelEligibility:
@@ -43,6 +56,10 @@ class CelEligibility:
         if queue.eligible is not None and not self._home:
             self._condition = Condition(queue.eligible, self._kinds)
         self._target_values = target_values(target, on)
+        self._named = tuple(sorted(
+            name.removeprefix("item.") for name in (self._condition.names if self._condition
+                                                    else ()) if name.startswith("item.")))
+        self._verdicts: dict[tuple[object, ...], bool | None] = {}
 
     def judge(self, item: WorkItem) -> str | None:
         if LOCKED in self._queue.item or LOCKED in self._queue.fields:
@@ -71,14 +88,33 @@ class CelEligibility:
     def _condition_reason(self, item: WorkItem) -> str | None:
         if self._condition is None:
             return None
-        values = dict(self._target_values)
-        for name, value in item.fields.items():
-            values[f"item.{name}"] = _number(value) if (
-                self._kinds.get(f"item.{name}") is Kind.DOUBLE) else value
-        verdict = self._condition.evaluate(values)
+        verdict = self._verdict(self._condition, item)
         if verdict is None:
             return "eligibility unknown: a field it needs is missing or unreadable"
         return None if verdict else "not eligible under the policy"
+
+
+    def _verdict(self, condition: Condition, item: WorkItem) -> bool | None:
+        """Of items that are alike in all that the condition names, one is evaluated: most name a
+        state and a stage, and a hundred thousand items have fifty of them."""
+        key = tuple((type(value), value) for name in self._named
+                    for value in (item.fields.get(name),))
+        try:
+            return self._verdicts[key]
+        except KeyError:
+            if len(self._verdicts) >= VERDICTS:
+                self._verdicts.clear()
+            return self._verdicts.setdefault(key, self._evaluate(condition, item))
+        except TypeError:  # a list or an object is no key
+            return self._evaluate(condition, item)
+
+    def _evaluate(self, condition: Condition, item: WorkItem) -> bool | None:
+        values = dict(self._target_values)
+        for name in self._named:
+            value = item.fields.get(name)
+            values[f"item.{name}"] = _number(value) if (
+                self._kinds.get(f"item.{name}") is Kind.DOUBLE) else value
+        return condition.evaluate(values)
 
 
 def _queue_reason(queue: Queue, target: Site) -> str | None:

@@ -32,6 +32,7 @@ class Measures:
     `arrived_at_target`: came there without us. `completed`: done at the target since the
     snapshot, by its own count; `completed_ids` by id. `worked_at_source`: done at home since the
     snapshot. `target_ids`: how often the target has each application, waiting or done.
+    `returned_ids`: what the target says it gave back undone.
     """
 
     present: int | None
@@ -44,6 +45,7 @@ class Measures:
     completed_ids: frozenset[str] | None = None
     worked_at_source: int | None = None
     target_ids: Mapping[str, int] | None = None
+    returned_ids: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Term:
 class Reconciliation:
     """`balanced`: True: both sides agree and every check that could be made holds. False: they
     do not. None: it cannot be told, and `detail` says why. `assumptions` are what a True rests
-    on beside the measurements."""
+    on beside the measurements. `sent_again`: applications that came to the target's door more
+    than once, perhaps, and that it keeps once, because it knows their keys."""
 
     queue: str
     source: str
@@ -77,6 +80,7 @@ class Reconciliation:
     checks: tuple[Check, ...] = ()
     differences: tuple[Difference, ...] = ()
     possible_duplicates: tuple[str, ...] = ()
+    sent_again: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = field(default_factory=tuple)
 
     @property
@@ -100,6 +104,7 @@ class Reconciliation:
             "checks": [check.to_json() for check in self.checks],
             "differences": [each.to_json() for each in self.differences],
             "possible_duplicates": list(self.possible_duplicates),
+            "sent_again": list(self.sent_again),
             "assumptions": list(self.assumptions),
         }
 
@@ -135,6 +140,7 @@ def reconcile(store: Ledger, runs: Sequence[str], queue: str, *, source: str, ta
         differences=(*(each for check in checks for each in check.differences),
                      *in_doubt(rows, measures.target_ids)),
         possible_duplicates=tuple(sorted(tally.flagged)),
+        sent_again=tuple(sorted(tally.resent - tally.flagged)),
         assumptions=tuple(assumptions),
     )
 
@@ -146,15 +152,18 @@ def _copies(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
         key = row.message_id or row.item_id
         old = found.get(key)
         if old is None or (row.at, not is_copy(row)) >= (old.at, not is_copy(old)):
-            flagged = row.possible_duplicate or (old is not None and old.possible_duplicate)
-            found[key] = row if row.possible_duplicate == flagged else _flag(row)
-        elif row.possible_duplicate and not old.possible_duplicate:
-            found[key] = _flag(old)
+            found[key] = row if old is None else _flagged(row, old)
+        else:
+            found[key] = _flagged(old, row)
     return list(found.values())
 
 
-def _flag(row: LedgerRow) -> LedgerRow:
-    return LedgerRow(**{**row.__dict__, "possible_duplicate": True})
+def _flagged(row: LedgerRow, other: LedgerRow) -> LedgerRow:
+    """With the flags of both."""
+    if row.flags | other.flags == row.flags:
+        return row
+    return row.but(possible_duplicate=row.possible_duplicate or other.possible_duplicate,
+                   resent=row.resent or other.resent)
 
 
 class Tally:
@@ -166,6 +175,7 @@ class Tally:
         self.delivered_rows = [row for row in rows
                                if row.state in AT_TARGET and not is_copy(row)]
         self.flagged = {application(row) for row in rows if row.possible_duplicate}
+        self.resent = {application(row) for row in rows if row.resent}
         self.left = self._count(ItemState.LEFT)
         self.claimed = self._count(ItemState.CLAIMED)
         self.quarantined = self._count(ItemState.QUARANTINED)
@@ -206,7 +216,10 @@ def _right_side(tally: Tally, measures: Measures, source: str, target: str,
             rest = measures.present + (measures.arrived or 0) - tally.total - worked
             unreachable = Term("unreachable", max(0, rest), DIFFERENCE, note)
     completed, note = _completed(tally, measures, target, assumptions)
-    at_target = len(tally.owned) - (completed or 0)
+    given_back = sum(application(row) in (measures.returned_ids or ())
+                     and application(row) not in (measures.completed_ids or ())
+                     for row in tally.owned)
+    at_target = len(tally.owned) - (completed or 0) - given_back
     if worked:
         note += f"; {worked} of them at {source}"
     return {
@@ -219,7 +232,9 @@ def _right_side(tally: Tally, measures: Measures, source: str, target: str,
         "completed": Term("completed", (completed or 0) + worked
                           if completed is not None or worked else None,
                           PLATFORM, note),
-        "returned": Term("returned", tally.returned, LEDGER),
+        "returned": Term("returned", tally.returned + given_back,
+                         PLATFORM if given_back else LEDGER,
+                         f"{given_back} of them by {target}'s word alone" if given_back else ""),
         "stranded": Term("stranded", tally.stranded, LEDGER,
                          f"{target} has them; their copies at {source} must be deleted"
                          if tally.stranded else ""),

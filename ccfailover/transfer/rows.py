@@ -10,17 +10,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, TypeVar
 
-from ccfailover.model.items import ItemState, LedgerRow, WorkItem
+from ccfailover.model.items import ItemState, LedgerRow, Tally, WorkItem
 from ccfailover.model.journal import Lease
+
+T = TypeVar("T")
 
 COPY = "#copy:"
 NAMELESS = "#message:"
 LONGEST_ID = 200
 NOT_DELETED = "its copy could not be deleted at"
+
+NO_REASON = "no reason recorded"
+UNDATED = "no date of submission: its legal deadline is unknown"
+
+_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 
 AT_TARGET = frozenset({ItemState.DELIVERED, ItemState.SETTLED, ItemState.STRANDED})
 """The target has the item (or had it, until it was done or returned)."""
@@ -31,16 +39,21 @@ AT_SOURCE = frozenset({
 })
 """A copy is, or may still be, at the source."""
 
-_DIGEST = re.compile(r" ?\[body ([0-9a-f]{32})\]$")
-
-
 class Ledger(Protocol):
     """The part of the store that moves need. `ccfailover.store.Store` is one."""
 
     def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None) -> None: ...
 
-    def items(self, *, run: str | None = None, step: str | None = None,
-              queue: str | None = None) -> Iterator[LedgerRow]: ...
+    def items(self, *, run: str | None = None, step: str | None = None, queue: str | None = None,
+              states: Collection[ItemState] | None = None,
+              like: str | None = None) -> Iterator[LedgerRow]: ...
+
+    def items_of(self, queue: str, ids: Collection[str]) -> list[LedgerRow]: ...
+
+    def item_tally(self, *, run: str, step: str, queue: str, mark: str) -> Sequence[Tally]: ...
+
+    def item_reasons(self, *, run: str, step: str, queue: str, states: Collection[ItemState],
+                     most: int) -> Mapping[str, int]: ...
 
 
 @dataclass(frozen=True)
@@ -64,41 +77,31 @@ class Move:
 
     def row(self, item: WorkItem, state: ItemState, at: int, *, row_id: str | None = None,
             reason: str = "", possible_duplicate: bool = False) -> LedgerRow:
-        return LedgerRow(
-            run=self.run, step=self.step, item_id=row_id or item.item_id, queue=self.queue,
-            source=self.source, target=self.target, state=state, at=at,
-            reason=f"{reason} [body {self.digest(item)}]".strip(), message_id=item.message_id,
-            handle=item.handle, submitted=item.submitted, hop=item.hops + 1,
-            possible_duplicate=possible_duplicate,
-        )
+        return self._blank.but(
+            item_id=row_id or item.item_id, state=state, at=at, reason=reason,
+            message_id=item.message_id, handle=item.handle, submitted=item.submitted,
+            hop=item.hops + 1, possible_duplicate=possible_duplicate, digest=self.digest(item))
+
+    @cached_property
+    def _blank(self) -> LedgerRow:
+        return LedgerRow(self.run, self.step, "", self.queue, self.source, self.target,
+                         ItemState.CLAIMED, 0)
 
 
 def _digest(run: str, item: WorkItem) -> str:
     text = item.item_id.encode() + b"\0" + item.body
-    return hmac.new(run.encode(), text, hashlib.sha256).hexdigest()[:32]
+    return hashlib.blake2b(text, key=run.encode()[:64], digest_size=16).hexdigest()
 
 
 def same_body(row: LedgerRow, item: WorkItem) -> bool:
     """Is the body of `item` the one that `row` was written for? False when the row has none."""
-    found = _DIGEST.search(row.reason)
-    return found is not None and hmac.compare_digest(found[1], _digest(row.run, item))
-
-
-def reason_of(row: LedgerRow) -> str:
-    """The reason as a person reads it, without the digest."""
-    return _DIGEST.sub("", row.reason)
-
-
-def because(row: LedgerRow, reason: str) -> str:
-    """Another reason for `row`, with its digest kept."""
-    found = _DIGEST.search(row.reason)
-    return f"{reason}{found[0] if found else ''}".strip()
+    return bool(row.digest) and hmac.compare_digest(row.digest, _digest(row.run, item))
 
 
 def moved_on(row: LedgerRow, state: ItemState, at: int, reason: str | None = None, *,
              handle: str | None = None) -> LedgerRow:
     """`row` in its next state; the reason of the former state goes unless another is given."""
-    return replace(row, state=state, at=at, reason=because(row, reason or ""),
+    return row.but(state=state, at=at, reason=reason or "",
                    handle=row.handle if handle is None else handle)
 
 
@@ -108,11 +111,10 @@ def vanished(row: LedgerRow, state: ItemState, at: int, what: str, *, worked: bo
     Ours may have worked unheard. Where the source's own consumers may have been at work
     (`worked`), they may have had it instead, and then two sites work one application.
     """
-    known = reason_of(row)
-    kept = "" if known.startswith(NOT_DELETED) else known  # what is gone was not kept
+    kept = "" if row.reason.startswith(NOT_DELETED) else row.reason  # what is gone was not kept
     said = f"{what}: it may have been worked there" if worked else kept or what
-    return replace(moved_on(row, state, at, said),
-                   possible_duplicate=row.possible_duplicate or worked)
+    return moved_on(row, state, at, said).but(
+        possible_duplicate=row.possible_duplicate or worked)
 
 
 def is_copy(row: LedgerRow) -> bool:
@@ -148,16 +150,35 @@ def usable_id(item_id: str) -> bool:
             and COPY not in item_id and not item_id.startswith(NAMELESS))
 
 
+def cut(ids: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """In pieces of at most `size`."""
+    for start in range(0, len(ids), size):
+        yield ids[start:start + size]
+
+
+def is_dated(item: WorkItem) -> bool:
+    """Does the item itself say when it was submitted? (A platform's own time of arrival is no
+    such date, and neither is `NA`.)"""
+    said = item.fields.get("submitted")
+    return isinstance(said, str | int) and _DATE.match(str(said)) is not None
+
+
 def by_urgency(items: Iterable[WorkItem]) -> list[WorkItem]:
     """The nearest legal deadline first: the clock of every application runs from the day it was
-    submitted. Those without a date come last."""
-    return sorted(items, key=lambda item: (not item.submitted, item.submitted or "",
+    submitted. Those without a date may be the oldest of all, and go before the others."""
+    return sorted(items, key=lambda item: (is_dated(item), item.submitted or "",
                                            item.item_id, item.message_id))
 
 
 def count_reasons(rows: Iterable[LedgerRow]) -> Mapping[str, int]:
     counts: dict[str, int] = {}
     for row in rows:
-        reason = reason_of(row) or "no reason recorded"
+        reason = row.reason or NO_REASON
         counts[reason] = counts.get(reason, 0) + 1
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+    return by_frequency(counts)
+
+
+def by_frequency(counts: Mapping[str, int]) -> Mapping[str, int]:
+    """The most frequent reasons first; those of nothing are left out."""
+    return dict(sorted(((why, count) for why, count in counts.items() if count > 0),
+                       key=lambda pair: (-pair[1], pair[0])))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ccfailover.model.books import is_canary
 from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.items import ItemState, LedgerRow, WorkItem
 from ccfailover.runtime import Runtime
 from ccfailover.transfer.delivery import Parcel, swallows
 from ccfailover.transfer.earlier import Earlier
 from ccfailover.transfer.eligibility import Eligibility
+from ccfailover.transfer.records import ASSIGNED_BACK, SECOND_RECORD
 from ccfailover.transfer.rows import (
     AT_TARGET,
+    UNDATED,
     Move,
     by_urgency,
     copy_id,
+    is_dated,
     message_key,
     moved_on,
     nameless_id,
@@ -50,23 +54,27 @@ class Sorted:
     twins: list[Claimed] = field(default_factory=list)
     keep: list[WorkItem] = field(default_factory=list)
     rows: list[LedgerRow] = field(default_factory=list)
+    noted: dict[str, LedgerRow] = field(default_factory=dict)
     fresh: int = 0
     worn: bool = False
 
 
 class Sorter:
-    """`rows` are this move's own, by ledger id, kept current by the caller; `judged` are the
-    messages that this process has decided on already."""
+    """`rows` are this move's own, by ledger id, kept current by the caller; `holds` says whether
+    a message is in this process's hands; `judged` are those that it has decided on already;
+    `dated`, whether an item should say when it was submitted."""
 
     def __init__(self, move: Move, *, rows: Mapping[str, LedgerRow], earlier: Earlier,
                  eligibility: Eligibility, capabilities: Capabilities, limits: Limits,
-                 runtime: Runtime) -> None:
+                 holds: Callable[[str], bool], runtime: Runtime, dated: bool = False) -> None:
         self._move = move
         self._rows = rows
         self._earlier = earlier
         self._eligibility = eligibility
         self._capabilities = capabilities
+        self._one_system = capabilities.assignee is not None
         self._limits = limits
+        self._holds, self._dated = holds, dated
         self._runtime = runtime
         self.judged: set[str] = set()
 
@@ -74,11 +82,10 @@ class Sorter:
         out = Sorted()
         later: list[WorkItem] = []
         for item in by_urgency(batch):
-            if item.problem is not None or not usable_id(item.item_id):
+            if item.problem is not None or not usable_id(item.item_id) or is_canary(item.item_id):
                 self._malformed(item, out)
             elif not self._known(item, out):
-                taken = {row.item_id for row in out.rows}
-                if item.item_id in self._rows or item.item_id in taken:
+                if item.item_id in self._rows or item.item_id in out.noted:
                     later.append(item)
                 else:
                     self._decide(item, None, out)
@@ -87,20 +94,31 @@ class Sorter:
         return out
 
     def _has_row(self, item: WorkItem) -> bool:
+        """Is the row of this application about this very message?"""
         row = self._rows.get(item.item_id)
-        return row is not None and row.message_id == item.message_id
+        if row is None or row.message_id != item.message_id:
+            return False
+        if row.message_id or row.handle == item.handle:
+            return True
+        # Messages without ids: one with the same body is the same, come back under another
+        # handle. Unless the other is still in our hands: then there are two.
+        return same_body(row, item) and not self._holds(row.handle)
 
     # --- seen before -------------------------------------------------------------------------
 
     def _known(self, item: WorkItem, out: Sorted) -> bool:
         """Deal with a message that has a row of its own; False when it has none."""
-        row = self._rows.get(copy_id(item))
-        if row is None and self._has_row(item):
-            row = self._rows[item.item_id]
+        row, own = self._rows.get(copy_id(item)), self._rows.get(item.item_id)
+        # Of messages without ids, alike, which come once more, the first to come is the original.
+        first = not item.message_id and own is not None and own.state is ItemState.LEFT
+        if (row is None or first) and self._has_row(item):
+            row = own
         if row is None:
             return False
         if row.state in AT_TARGET and self._earlier.came_back(row):
             self._stay(item, copy_id(item), ItemState.LEFT, TAKEN_ON, out)
+        elif row.state in AT_TARGET and self._one_system:
+            self._stay(item, copy_id(item), ItemState.LEFT, ASSIGNED_BACK, out)
         elif row.state in AT_TARGET:
             self._settle(item, replace(row, state=ItemState.DELIVERED, handle=item.handle), out)
         elif row.state is ItemState.RETURNED:
@@ -136,12 +154,13 @@ class Sorter:
             return
         usable = usable_id(item.item_id)
         why = item.problem or "its id cannot be used as a key"
+        why = "a canary, and no application" if is_canary(item.item_id) else f"malformed: {why}"
         self._stay(item, copy_id(item) if usable else nameless_id(item), ItemState.QUARANTINED,
-                   f"malformed: {' '.join(why.split())[:120]}", out)
+                   " ".join(why.split())[:131], out)
 
     def _decide(self, item: WorkItem, row: LedgerRow | None, out: Sorted) -> None:
         """Judge an item that has no row, or one that an earlier attempt left where it was."""
-        before = self._earlier.leftover(item, self._move.source)
+        before = self._leftover(item)
         if before is not None:
             self._settle(item, self._move.row(
                 item, ItemState.DELIVERED, self._runtime.now(), row_id=copy_id(item),
@@ -157,8 +176,12 @@ class Sorter:
             return
         self._put(item, row, out)
 
+    def _leftover(self, item: WorkItem) -> LedgerRow | None:
+        """A record has no copies: one that is here again was assigned back by somebody."""
+        return None if self._one_system else self._earlier.leftover(item, self._move.source)
+
     def _why_not(self, item: WorkItem) -> str | None:
-        if self._earlier.copy_waits(item.item_id, self._move.target):
+        if not self._one_system and self._earlier.copy_waits(item.item_id, self._move.target):
             return (f"a copy of it still waits at {self._move.target}; that one has to be "
                     "cleared first")
         most = self._limits.max_receives
@@ -177,30 +200,36 @@ class Sorter:
 
     def _put(self, item: WorkItem, row: LedgerRow | None, out: Sorted) -> None:
         now = self._runtime.now()
+        reason = UNDATED if self._dated and not is_dated(item) else ""
         doubtful = row is not None and (row.state is ItemState.CLAIMED or row.possible_duplicate)
         if row is None or not doubtful:
             fresh = self._move.row(
-                item, ItemState.CLAIMED, now,
-                possible_duplicate=self._earlier.in_doubt(item, self._move.source))
+                item, ItemState.CLAIMED, now, reason=reason,
+                possible_duplicate=not self._one_system
+                and self._earlier.in_doubt(item, self._move.source))
         else:
             # The instant of the first put is kept: from it the target's window runs.
             twice = row.possible_duplicate or not swallows(self._capabilities, row.at, now)
-            fresh = self._move.row(item, ItemState.CLAIMED, row.at, possible_duplicate=twice)
+            fresh = self._move.row(item, ItemState.CLAIMED, row.at, reason=reason,
+                                   possible_duplicate=twice)
         out.put.append(Parcel(item, self._note(fresh, out), doubtful))
 
     # --- a further message with an id that is taken ------------------------------------------
 
     def _second(self, item: WorkItem, out: Sorted) -> None:
-        before = self._earlier.leftover(item, self._move.source)
+        before = self._leftover(item)
         if before is not None:
             self._decide(item, None, out)
             return
-        sibling = next((row for row in out.rows if row.item_id == item.item_id), None)
-        sibling = sibling or self._rows.get(item.item_id)
+        sibling = out.noted.get(item.item_id) or self._rows.get(item.item_id)
         if sibling is None:
             self._decide(item, None, out)
         elif sibling.state in AT_TARGET and self._earlier.came_back(sibling):
             self._stay(item, copy_id(item), ItemState.LEFT, TAKEN_ON, out)
+        elif self._one_system and sibling.message_id == item.message_id:
+            self._stay(item, copy_id(item), ItemState.LEFT, ASSIGNED_BACK, out)
+        elif self._one_system:
+            self._stay(item, copy_id(item), ItemState.QUARANTINED, SECOND_RECORD, out)
         elif not same_body(sibling, item):
             self._stay(item, copy_id(item), ItemState.QUARANTINED,
                        "same id as another item, but another body", out)
@@ -226,4 +255,5 @@ class Sorter:
     def _note(self, row: LedgerRow, out: Sorted) -> LedgerRow:
         out.fresh += row.item_id not in self._rows
         out.rows.append(row)
+        out.noted.setdefault(row.item_id, row)
         return row

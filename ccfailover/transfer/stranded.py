@@ -15,7 +15,8 @@ from ccfailover.providers import Backlog
 from ccfailover.runtime import Runtime
 from ccfailover.transfer.claims import Claims, claims_of_one_item
 from ccfailover.transfer.earlier import Earlier
-from ccfailover.transfer.rows import Ledger, application, message_key, vanished
+from ccfailover.transfer.records import closed
+from ccfailover.transfer.rows import Ledger, application, message_key, moved_on, vanished
 
 Key = tuple[str, str, str]
 OPEN = frozenset({ItemState.STRANDED, ItemState.DELIVERED})
@@ -45,14 +46,15 @@ def clear_stranded(
     store: Ledger, source: Backlog, queue: Queue, *, site: str, run: str, lease: Lease | None,
     runtime: Runtime, deadline: float, stop: Callable[[], bool] = lambda: False,
     check_fence: Callable[[], None] = lambda: None, batch: int = 10,
-    give_up_after: float = 15.0, patience: float | None = None,
+    give_up_after: float = 15.0, patience: float | None = None, one_system: bool = False,
 ) -> ClearResult:
     """Find at `site` the copies of what other sites were given, and delete them.
 
     A copy is deleted only when its very message is in the ledger as delivered elsewhere and the
     application has not come back since. Everything else is kept hidden, looked at once, and shown
     again. Claims nothing when the ledger knows of no such copy. `deadline` is in monotonic
-    seconds; `run` names the run that does it. Raises Refused, Fenced, StoreError.
+    seconds; `run` names the run that does it. `one_system`: records are assigned anew and have no
+    copies, so that it is enough to ask where they are. Raises Refused, Fenced, StoreError.
     """
     wait = source.claim_seconds + 15.0 if patience is None else patience
     claims = Claims(source, runtime=runtime, give_up_after=give_up_after, patience=wait)
@@ -60,6 +62,11 @@ def clear_stranded(
                          runtime=runtime)
     if not clearing.open:
         return clearing.result("no copies wait there")
+    if one_system:
+        check_fence()
+        clearing.ask()
+        return clearing.result(f"{site} is out of reach: {claims.error}" if claims.dead
+                               else "a record that was assigned anew leaves no copy")
     clearing.most = claims_of_one_item(source, site, queue.name)
     while not (why := clearing.why_end()):
         if stop() or runtime.monotonic() >= deadline:
@@ -93,6 +100,16 @@ class _Clearing:
         self.most: int | None = None
         self._worn = False
 
+    def ask(self) -> None:
+        now = self._runtime.now()
+
+        def settled(row: LedgerRow) -> list[LedgerRow]:
+            return [moved_on(row, self._earlier.when_cleared(row), now, "assigned anew")]
+
+        rows = closed(self.open.values(), self._claims, settled, now)
+        self._gone = {application(row) for row in rows}
+        self._record(rows)
+
     def sift(self, batch: Sequence[WorkItem], began: float) -> None:
         ours = []
         for item in batch:
@@ -121,7 +138,8 @@ class _Clearing:
     def _record(self, rows: Sequence[LedgerRow]) -> None:
         if rows:
             self._store.record_items(rows, lease=self._lease)
-            self._earlier.replace(rows)
+            for row in rows:
+                self._earlier.replace(row)
             for row in rows:
                 self.open.pop((row.run, row.step, row.item_id), None)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ccfailover.errors import PolicyError, Problem
+from ccfailover.errors import PolicyError, Problem, StoreError
 from ccfailover.operations.desk import Desk
 from ccfailover.policy import load as policy_load
 from ccfailover.policy.find import find_policy
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ccfailover.model.journal import Actor
     from ccfailover.model.policy import Policy, Site
     from ccfailover.policy.calendars import Hours
+    from ccfailover.providers import OurDesk
     from ccfailover.runbooks.step import Levers
     from ccfailover.runtime import Runtime
 
@@ -47,25 +48,43 @@ def assemble(option: str | None, *, environ: Mapping[str, str] = os.environ,
     clock = runtime or SystemRuntime()
     policy = read_policy(option, environ=environ, now=clock.now(), validate=validate)
     resolve = resolver(environ)
-    who, stand_in, base = actor(environ), None, None
+    who, stand_in, base, helpers = actor(environ), None, None, None
     if local is not None:
         from ccfailover.wiring.shared import open_local
 
         opened, stand_in, base = open_local(policy, environ, resolve, clock, who, local)
     elif (where := store_location(policy, environ, resolve)).startswith(SHARED):
-        from ccfailover.wiring.shared import open_shared
+        from ccfailover.wiring.shared import fan_out, open_shared
 
         opened, base = open_shared(where, policy, environ, clock, verified=verified)
+        helpers = fan_out(where, policy, opened, clock)
     else:
         opened = open_store(where, clock)
-    built = BuiltKinds(policy, resolve, clock)
+    used = store(opened) if store else opened
+    built = BuiltKinds(policy, resolve, clock, desk=our_desk(policy, used, who, clock))
     if levers is not None:
         built.wrap(levers)
     return Desk(
-        policy=policy, store=store(opened) if store else opened, runtime=clock,
+        policy=policy, store=used, runtime=clock,
         actor=who, kinds=built, is_open=calendar(policy), is_blocked=windows(policy),
         resolve=resolve, environ=environ, local=stand_in, local_base=base,
+        fan_out=helpers,
     )
+
+
+def our_desk(policy: Policy, store: Store, who: Actor, clock: Runtime) -> Callable[[], OurDesk]:
+    """What kinds get that keep their state in our own store."""
+    def made() -> OurDesk:
+        from ccfailover.providers import OurDesk
+
+        def tell(lever: str) -> None:
+            from ccfailover.operations.by_hand import tell_of
+
+            tell_of(store, policy.heading, lever, clock.now())
+
+        return OurDesk(store, str(who), tell)
+
+    return made
 
 
 def resolver(environ: Mapping[str, str]) -> Callable[[str], str]:
@@ -137,7 +156,16 @@ def upgrade_store(option: str | None, *, environ: Mapping[str, str] = os.environ
     clock = runtime or SystemRuntime()
     policy = read_policy(option, environ=environ, now=clock.now())
     where = store_location(policy, environ, resolver(environ))
-    return policy, open_store(where, clock, upgrade=True)
+    opened = open_store(where, clock, upgrade=True)
+    if where.startswith(SHARED):
+        from ccfailover.wiring.workers import upgrade
+
+        try:
+            upgrade(where, clock)
+        except StoreError:
+            opened.close()
+            raise
+    return policy, opened
 
 
 def actor(environ: Mapping[str, str]) -> Actor:

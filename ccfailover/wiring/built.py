@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from ccfailover.model.plan import Mode
     from ccfailover.model.policy import LeverSpec, Policy
     from ccfailover.providers import (
+        Announcement,
+        AnnouncementView,
         Backlog,
         BacklogView,
         Gate,
         GateView,
         LeverSource,
+        OurDesk,
+        Procedure,
+        ProcedureView,
         Route,
         RouteView,
     )
@@ -34,12 +39,13 @@ class PlatformLevers:
     """
 
     def __init__(self, policy: Policy, resolve: Callable[[str], str], runtime: Runtime,
-                 mode: Mode, permit: Permit) -> None:
+                 mode: Mode, permit: Permit, desk: OurDesk | None = None) -> None:
         self._policy = policy
         self._resolve = resolve
         self._runtime = runtime
         self._mode = mode
         self._permit = permit
+        self._desk = desk
         self._sources: dict[str, LeverSource] = {}
 
     def _source(self, lever: LeverSpec) -> LeverSource:
@@ -48,18 +54,29 @@ class PlatformLevers:
 
             spec = self._policy.providers[lever.provider]
             cls = kinds.provider_class(spec.kind)
-            source: LeverSource = Retrying(
-                cls(spec, resolve=self._resolve, runtime=self._runtime), runtime=self._runtime,
-                permit=self._permit)
+            provider = cls(spec, resolve=self._resolve, runtime=self._runtime)
+            if cls.wants_desk:
+                provider.desk = self._desk
+            source: LeverSource = Retrying(provider, runtime=self._runtime, permit=self._permit)
             if self._mode.value != "real":
                 source = ViewsOnly(source)
             self._sources[lever.provider] = source
         return self._sources[lever.provider]
 
     def route_view(self, lever: LeverSpec) -> RouteView:
+        if lever.several is not None:
+            from ccfailover.providers.combined import CombinedView
+
+            return CombinedView(lever.several, [self.route_view(part) for part in lever.parts],
+                                self.capabilities)
         return self._source(lever).route_view(lever)
 
     def route(self, lever: LeverSpec) -> Route:
+        if lever.several is not None:
+            from ccfailover.providers.combined import CombinedRoute
+
+            return CombinedRoute(lever.several, [self.route(part) for part in lever.parts],
+                                 self.capabilities)
         return self._source(lever).route(lever)
 
     def gate_view(self, lever: LeverSpec) -> GateView:
@@ -74,6 +91,18 @@ class PlatformLevers:
     def backlog(self, lever: LeverSpec) -> Backlog:
         return self._source(lever).backlog(lever)
 
+    def announcement_view(self, lever: LeverSpec) -> AnnouncementView:
+        return self._source(lever).announcement_view(lever)
+
+    def announcement(self, lever: LeverSpec) -> Announcement:
+        return self._source(lever).announcement(lever)
+
+    def procedure_view(self, lever: LeverSpec) -> ProcedureView:
+        return self._source(lever).procedure_view(lever)
+
+    def procedure(self, lever: LeverSpec) -> Procedure:
+        return self._source(lever).procedure(lever)
+
     def capabilities(self, lever: LeverSpec) -> Capabilities:
         return capabilities_of(self._policy, lever)
 
@@ -83,18 +112,25 @@ class PlatformLevers:
 
 
 def capabilities_of(policy: Policy, lever: LeverSpec) -> Capabilities:
-    spec = policy.providers[lever.provider]
-    cls = kinds.provider_class(spec.kind)
-    return cls.capabilities(spec.params, {"ref": lever.ref, **lever.params})
+    from ccfailover.model.capabilities import combined
+
+    def of(one: LeverSpec) -> Capabilities:
+        spec = policy.providers[one.provider]
+        return kinds.provider_class(spec.kind).capabilities(spec.params,
+                                                            {"ref": one.ref, **one.params})
+
+    return combined(lever, of)
 
 
 class BuiltKinds:
     """The desk's door from a kind's name to an object."""
 
-    def __init__(self, policy: Policy, resolve: Callable[[str], str], runtime: Runtime) -> None:
+    def __init__(self, policy: Policy, resolve: Callable[[str], str], runtime: Runtime, *,
+                 desk: Callable[[], OurDesk] | None = None) -> None:
         self._policy = policy
         self._resolve = resolve
         self._runtime = runtime
+        self._desk = desk
         self._levers: dict[Mode, Levers] = {}
         self._probes: dict[str, Probe] = {}
 
@@ -122,11 +158,17 @@ class BuiltKinds:
     def levers(self, mode: Mode) -> Levers:
         if mode not in self._levers:
             self._levers[mode] = PlatformLevers(self._policy, self._resolve, self._runtime, mode,
-                                                self.permit)
+                                                self.permit, self._desk and self._desk())
         return self._levers[mode]
 
     def capabilities(self, lever: LeverSpec) -> Capabilities:
         return capabilities_of(self._policy, lever)
+
+    def close(self) -> None:
+        """Give back the connections of the levers that were handed out."""
+        for levers in self._levers.values():
+            if isinstance(levers, PlatformLevers):
+                levers.close()
 
     def wrap(self, wrapped: Callable[[Levers], Levers]) -> None:
         """Hand out every mode's levers as `wrapped` makes them."""

@@ -20,9 +20,22 @@ if TYPE_CHECKING:
     from ccfailover.runbooks.step import Step
 
 PROVIDERS = {
+    "arc": "ccfailover.providers.aws.arc:ArcProvider",
+    "command": "ccfailover.providers.command:CommandProvider",
+    "connect": "ccfailover.providers.aws.connect:ConnectProvider",
+    "directory": "ccfailover.providers.directory:DirectoryProvider",
+    "dns": "ccfailover.providers.dns:DnsProvider",
+    "genesys": "ccfailover.providers.genesys:GenesysProvider",
+    "haproxy": "ccfailover.providers.haproxy:HaproxyProvider",
     "http": "ccfailover.providers.http:HttpProvider",
+    "kamailio": "ccfailover.providers.kamailio:KamailioProvider",
+    "manual": "ccfailover.providers.manual:ManualProvider",
     "postgresql": "ccfailover.providers.postgresql:PostgresqlProvider",
+    "rabbitmq": "ccfailover.providers.rabbitmq:RabbitmqProvider",
+    "region_switch": "ccfailover.providers.aws.region_switch:RegionSwitchProvider",
+    "route53": "ccfailover.providers.aws.route53:Route53Provider",
     "sqs": "ccfailover.providers.sqs:SqsProvider",
+    "twilio": "ccfailover.providers.twilio:TwilioProvider",
 }
 PROBES = {
     "http": "ccfailover.health.probes.http:HttpProbe",
@@ -42,6 +55,9 @@ STEPS = {
     "transfer": "ccfailover.runbooks.steps.transfer:Transfer",
     "hold_consumers": "ccfailover.runbooks.steps.hold_consumers:HoldConsumers",
     "notify": "ccfailover.runbooks.steps.notify:Notify",
+    "announce": "ccfailover.runbooks.steps.announce:Announce",
+    "drain": "ccfailover.runbooks.steps.drain:Drain",
+    "procedure": "ccfailover.runbooks.steps.procedure:Procedure",
     "verify": "ccfailover.runbooks.steps.verify:Verify",
 }
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ccfailover.model.journal import Actor
     from ccfailover.model.policy import Policy
     from ccfailover.runtime import Runtime
+    from ccfailover.transfer.fanout import FanOut
 
 LOOK, ACT, ANYWAY = "look", "act", "anyway"
 """What a local journal is wanted for: to be read only, to act because the shared store is gone, to
@@ -45,6 +46,13 @@ def open_shared(where: str, policy: Policy, environ: Mapping[str, str], clock: R
     """The shared store with its mirror, and what local journals are called."""
     store = open_store(where, clock, mirror=mirror_path(policy, environ), verified=verified)
     return store, local_base(policy, environ)
+
+
+def fan_out(where: str, policy: Policy, store: Store, clock: Runtime) -> FanOut:
+    """How runs over this store are helped by workers."""
+    from ccfailover.wiring.workers import SharedFanOut
+
+    return SharedFanOut(where, policy.sha256, store, clock)
 
 
 def open_local(policy: Policy, environ: Mapping[str, str], resolve: Callable[[str], str],

@@ -99,10 +99,11 @@ class World:
     def fault(self, mode: str, route: str = "loan_calls") -> None:
         self.centre.put("switch", f"/faults/{route}", {"mode": mode})
 
-    def check_until(self, true: Callable[[Said], bool], seconds: float = 15.0) -> Said:
+    def check_until(self, true: Callable[[Said], bool], *words: str,
+                    seconds: float = 15.0) -> Said:
         """`check` again and again, as cron does. Fails when it never comes true."""
         end = time.monotonic() + seconds
-        while not true(said := self.say("check")):
+        while not true(said := self.say("check", *words)):
             assert time.monotonic() < end, said
             time.sleep(0.3)
         return said

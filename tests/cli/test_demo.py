@@ -15,7 +15,7 @@ import pytest
 
 from ccfailover.simulation.applications import generate, write_csv
 
-pytestmark = [pytest.mark.server("roto-server"), pytest.mark.slow]
+pytestmark = [pytest.mark.server("roto-server"), pytest.mark.slow, pytest.mark.long]
 
 
 def start(*words: str, cwd: Path) -> subprocess.Popen[str]:

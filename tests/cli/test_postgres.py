@@ -13,6 +13,7 @@ import pytest
 
 from ccfailover.runtime import SystemRuntime
 from ccfailover.store import open_store
+from ccfailover.store.migrations import LATEST
 from tests.servers.postgres import PASSWORD, Postgres
 
 PROGRAM = [sys.executable, "-m", "ccfailover"]
@@ -134,10 +135,10 @@ def test_db_upgrade_says_from_and_to(world, postgres: Postgres) -> None:
     """For a file and for a database: from nothing to this version's schema, then nothing to do."""
     for location in (str(world.store), postgres.new_database()):
         first = world.ok("db", "upgrade", "--json", CCFAILOVER_STORE=location).json
-        assert (first["from"], first["to"]) == (0, 1)
+        assert (first["from"], first["to"]) == (0, LATEST)
         assert PASSWORD not in first["store"]
         again = world.ok("db", "upgrade", CCFAILOVER_STORE=location).out
-        assert "schema 1, as this version needs it; nothing to do" in again
+        assert f"schema {LATEST}, as this version needs it; nothing to do" in again
 
 
 def test_a_password_in_the_policy_is_refused(world) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.conftest import Said, World
 
-pytestmark = pytest.mark.server("roto-server")
+pytestmark = [pytest.mark.server("roto-server"), pytest.mark.long]
 
 PROGRAM = [sys.executable, "-m", "ccfailover"]
 OVERFLOW = """

@@ -178,7 +178,7 @@ def test_check_warns_of_a_switch_moved_by_hand_until_it_is_adopted(world: World)
     assert warned.code == 1
     assert "hq 70 % · acme 30 %" in warned.out and "adopt loan_calls" in warned.out
     status = world.ok("status").out
-    assert "DRIFT" in status and "NEXT: ccfailover adopt loan_calls" in status
+    assert "DRIFT" in status and "NEXT: ccfailover reassert loan_calls" in status
     world.ok("adopt", "loan_calls", "--reason", "carrier did it")
     world.check_until(lambda said: said.code == 0)
     assert "DRIFT" not in world.ok("status").out
@@ -324,7 +324,8 @@ def test_check_speaks_nagios(world: World, tmp_path: Path) -> None:
     """OK and CRITICAL by what is so; UNKNOWN, 3, for every reason why nothing could be told."""
     fine = world.check_until(lambda said: said.code == 0)
     assert fine.out.startswith("CCFAILOVER OK") and " | " in fine.out
-    assert world.say("check", "--quiet").out == ""
+    # On a busy machine the very first probe may have been late: then the next look contradicts it.
+    world.check_until(lambda said: said.out == "", "--quiet")
     world.centre.kill("hq")
     bad = world.check_until(lambda said: said.code == 2)
     assert bad.out.startswith("CCFAILOVER CRITICAL - hq down")

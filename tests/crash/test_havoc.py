@@ -13,7 +13,7 @@ import pytest
 from tests.crash.havoc import Blow, Place, Verdict, play, story
 from tests.servers.postgres import Postgres
 
-pytestmark = [pytest.mark.server("roto-server"), pytest.mark.slow]
+pytestmark = [pytest.mark.server("roto-server"), pytest.mark.slow, pytest.mark.long]
 
 FILES = (2, 4, 10, 18, 23, 26, 33, 34, 36, 41, 44, 55)
 SERVER = (2, 18, 31, 32, 48, 53)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import find_server
 
-pytestmark = [pytest.mark.server("ip", "unshare", "postgres"), pytest.mark.slow]
+pytestmark = [pytest.mark.server("ip", "unshare", "postgres"), pytest.mark.slow, pytest.mark.long]
 
 SCRIPT = Path(__file__).with_name("two_hosts.py")
 

@@ -25,7 +25,7 @@ from ccfailover.wiring import kinds
 from ccfailover.wiring.assemble import assemble
 
 WRITES = frozenset({"append", "create_run", "acquire", "end_run", "lapse", "record_items",
-                    "enqueue", "set_fact", "check_fence", "renew"})
+                    "enqueue", "set_fact", "check_fence", "renew", "note_canary"})
 """Every method of the store that commits something."""
 
 EFFECTS = frozenset({"shift", "set_open", "claim", "extend", "settle", "put"})

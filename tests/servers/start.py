@@ -26,14 +26,23 @@ def switch(token: str) -> Iterator[int]:
 
 
 @contextmanager
+def intake(token: str) -> Iterator[int]:
+    """A provider's intake; gives its port."""
+    with _process([sys.executable, str(HERE / "intake.py"), "--token", token],
+                  stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield int(json.loads(process.stdout.readline())["port"])
+
+
+@contextmanager
 def roto(program: str) -> Iterator[int]:
     """An SQS-compatible server; gives its port once it answers. It takes no port 0, so a port
     that somebody else grabbed in between costs another try."""
     for _ in range(5):
-        port = _free_port()
+        port = free_port()
         with _process([program, "--port", str(port), "--ephemeral"],
                       stdout=subprocess.DEVNULL) as process:
-            if _answers(port, process):
+            if answers(port, process):
                 yield port
                 return
     raise RuntimeError(f"{program} did not come up")
@@ -53,12 +62,12 @@ def _process(command: list[str], stdout: int) -> Iterator[subprocess.Popen[bytes
             process.stdout.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+def answers(port: int, process: subprocess.Popen[bytes]) -> bool:
     for _ in range(200):
         if process.poll() is not None:
             return False

@@ -6,11 +6,16 @@ after that it is fair again.
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import ClassVar, Self
+
+from tests.servers.awswire import Cbor, to_cbor
 
 MODES = frozenset({
     "fair",            # forward as it is
@@ -27,6 +32,9 @@ MODES = frozenset({
     "endless",         # 200 that never ends, a byte now and then
     "headers",         # header lines without end
     "redirect",        # 302 to another place on the same server
+    "half",            # forward the first half of the request, and end both connections
+    "truncated",       # forward, pass on half of the reply's body as if it were the whole
+    "odd",             # forward, every value in the reply's document made one of another type
 })
 
 
@@ -37,6 +45,8 @@ class Sky:
 
     def __init__(self) -> None:
         self._modes: deque[str] = deque()
+        self.lasting = "fair"
+        """What is met after all that `next` named."""
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -49,6 +59,10 @@ class Sky:
 
     def clear(self) -> None:
         self._modes.clear()
+        self.lasting = "fair"
+
+    def coming(self) -> str:
+        return self._modes.popleft() if self._modes else self.lasting
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +83,10 @@ class Weather(Sky):
         super().__init__()
         self._upstream = (host, port)
         self.requests: list[bytes] = []
+        self.strikes: Callable[[bytes], bool] = lambda request: True
+        """Which requests the weather meets; the others pass in between."""
         self._threads: list[threading.Thread] = []
+        self._listener.settimeout(0.1)
         self._spawn(self._serve)
 
     def close(self) -> None:
@@ -83,7 +100,6 @@ class Weather(Sky):
         thread.start()
 
     def _serve(self) -> None:
-        self._listener.settimeout(0.1)
         while not self._stop.is_set():
             try:
                 peer, _ = self._listener.accept()
@@ -106,14 +122,24 @@ class Weather(Sky):
         if not request:
             return
         self.requests.append(request)
-        mode = self._modes.popleft() if self._modes else "fair"
+        mode = self.coming() if self.strikes(request) else "fair"
         reply = b""
-        if mode in ("fair", "lose_reply", "cut_reply", "error"):
+        if mode in ("fair", "lose_reply", "cut_reply", "error", "truncated", "odd"):
             reply = self._forward(request)
         if mode == "fair":
-            peer.sendall(reply)
+            # One exchange a connection, and the client is told so: else it might send its next
+            # request into a connection that is just being closed.
+            peer.sendall(reply.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
         elif mode in ("hang", "lose_reply"):
             self._until_gone(peer)
+        elif mode == "half":
+            with socket.create_connection(self._upstream, 5) as server:
+                server.sendall(request[:-(len(request.partition(b"\r\n\r\n")[2]) // 2 + 1)])
+                server.shutdown(socket.SHUT_WR)
+                while server.recv(65536):  # until it has given up on the rest
+                    pass
+        elif mode in ("truncated", "odd"):
+            peer.sendall(_bent(reply, mode))
         elif mode == "busy":
             peer.sendall(_canned("429 Too Many", b"{}", "Retry-After: 7"))
         elif mode == "error":
@@ -187,6 +213,35 @@ def _secret(request: bytes) -> bytes:
         if line.lower().startswith(b"authorization:"):
             return line.partition(b":")[2].strip()
     return b""
+
+
+def _bent(reply: bytes, mode: str) -> bytes:
+    """The reply with another body, and a length that fits it."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    kind = next((line for line in head.lower().split(b"\r\n")
+                 if line.startswith(b"content-type:")), b"")
+    body = body[:len(body) // 2] if mode == "truncated" else odd(body, kind)
+    lines = [line for line in head.split(b"\r\n")
+             if not line.lower().startswith((b"content-length:", b"transfer-encoding:"))]
+    lines += [b"Content-Length: %d" % len(body), b"Connection: close"]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def odd(body: bytes, kind: bytes) -> bytes:
+    """The document with its members, and every value of another type."""
+    if b"cbor" in kind:
+        return to_cbor(_other(Cbor(body).value()))
+    if b"xml" in kind:
+        return re.sub(rb">[^<>]+<", b"><odd>-1</odd><", body)
+    return json.dumps(_other(json.loads(body))).encode() if body else body
+
+
+def _other(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _other(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_other(each) for each in value] + [None]
+    return 10**30 if isinstance(value, str) else {"odd": [True]}
 
 
 def _canned(status: str, body: bytes, *headers: str) -> bytes:

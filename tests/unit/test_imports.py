@@ -37,8 +37,8 @@ STATUS = HELP | {
     "policy.load", "policy.places", "policy.read", "policy.stamp", "policy.units",
     "runtime",
     "store", "store.chain", "store.db", "store.files", "store.holder", "store.journal",
-    "store.lease_words", "store.leases", "store.ledger", "store.migrations",
-    "store.observations", "store.outbox", "store.record", "store.sqlite",
+    "store.lease_words", "store.leases", "store.books", "store.ledger", "store.migrations",
+    "store.observations", "store.outbox", "store.pacing", "store.record", "store.sqlite",
     "wiring", "wiring.assemble", "wiring.built", "wiring.kinds",
 }
 """Of a store in which nothing ever ran."""
@@ -53,17 +53,21 @@ CHECK = STATUS - {"commands.status"} | {
     "health.poller", "health.probes", "health.probes.http", "health.probes.route",
     "health.references", "health.sweep", "health.triggers", "health.values", "health.views",
     "model.capabilities", "model.items", "policy.conditions", "policy.values",
-    "providers", "providers.bodies", "providers.curl", "providers.documents", "providers.http",
-    "providers.http.levers", "providers.http.schema", "providers.http.session",
-    "providers.http.settings", "providers.http.template", "providers.params",
-    "providers.patience", "providers.wrappers",
-    "store.migrations.m0001",
+    "providers", "providers.bodies", "providers.catching", "providers.curl",
+    "providers.documents", "providers.http", "providers.http.about", "providers.http.levers",
+    "providers.http.schema", "providers.http.session", "providers.http.settings",
+    "providers.http.template", "providers.params", "providers.patience", "providers.wrappers",
+    "providers.wrappers.dry", "providers.wrappers.patient", "providers.wrappers.views",
+    "store.migrations.m0001", "store.migrations.m0002", "store.migrations.m0003",
+    "store.migrations.m0004",
 }
 """Of a policy that names only `http`, with a new store, so that every probe is due."""
 
 ACT = (CHECK | RUNS) - {
     "commands.check", "health.nagios", "health.perfdata", "health.triggers", "health.values",
-    "operations.check", "policy.conditions", "store.migrations.m0001",
+    "operations.check", "policy.conditions", "store.migrations.m0001", "store.migrations.m0002",
+    "store.migrations.m0004",
+    "store.migrations.m0003",
 } | {
     "commands.acting", "commands.failover", "commands.leaving", "commands.live",
     "commands.switchover",
@@ -71,10 +75,11 @@ ACT = (CHECK | RUNS) - {
     "operations.until",
     "planning", "planning.allocation", "planning.capacity", "planning.cost",
     "planning.eligibility", "planning.guards", "planning.placing", "planning.receivers",
-    "policy.figures", "policy.references", "policy.rules",
+    "policy.figures", "policy.lever_rules", "policy.references", "policy.rules",
     "runbooks.drive", "runbooks.effects", "runbooks.engine", "runbooks.guarding",
-    "runbooks.lever_step", "runbooks.plan", "runbooks.ramp", "runbooks.recipe",
-    "runbooks.step", "runbooks.steps", "runbooks.steps.confirm",
+    "runbooks.lever_step", "runbooks.moved", "runbooks.plan", "runbooks.ramp", "runbooks.recipe",
+    "runbooks.restoring", "runbooks.shared", "runbooks.step", "runbooks.steps",
+    "runbooks.steps.announce", "runbooks.steps.confirm", "runbooks.steps.drain",
     "runbooks.steps.hold_consumers", "runbooks.steps.notify", "runbooks.steps.redirect_intake",
     "runbooks.steps.shift_route", "runbooks.steps.transfer", "runbooks.steps.verify",
     "runbooks.takeover",
@@ -210,6 +215,7 @@ def started(tmp_path: Path) -> Iterator[Started]:
     Anything.shares.clear()
     start = Started(tmp_path, f"http://127.0.0.1:{server.server_address[1]}")
     start("check")  # validates once and leaves a stamp, and something to show
+    assert "OK" in start.said, start.said
     try:
         yield start
     finally:

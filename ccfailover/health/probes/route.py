@@ -40,8 +40,9 @@ class RouteProbe(Probe):
     def _read(self, job: ProbeJob) -> Reading:
         began = self._runtime.monotonic()
         view = self._view_for(lever_of(job))
-        shares = view.read().shares
-        detail, counts = str(shares), {}
+        state = view.read()
+        shares, counts = state.shares, {}
+        detail = "; ".join((str(shares), *state.amiss))
         try:
             counts = dict(view.measure())
         except ProviderError:  # the shares are known all the same, and they are what counts

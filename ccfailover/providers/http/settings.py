@@ -53,10 +53,10 @@ class GateSettings:
 
 
 def merged(params: Mapping[str, object], lever: Mapping[str, object]) -> dict[str, object]:
-    """The provider's blocks with the lever's laid over them: `route` and `gate` key by key,
-    `destinations` as a whole."""
+    """The provider's blocks with the lever's laid over them: `route`, `gate` and `backlog` key by
+    key, `destinations` as a whole."""
     block = dict(params)
-    for name in ("route", "gate"):
+    for name in ("route", "gate", "backlog"):
         if name in params or name in lever:
             block[name] = {**mapping(params.get(name)), **mapping(lever.get(name))}
     if "destinations" in lever:
@@ -80,12 +80,12 @@ def route_settings(block: Mapping[str, object]) -> RouteSettings | None:
     step = route.get("step")
     return RouteSettings(
         destinations=destinations,
-        read=_call(read, "GET"),
+        read=call_of(read, "GET"),
         shares=shares if isinstance(shares, str) else _list_shares(mapping(shares)),
         version=text(read.get("version")) or None,
-        shift=_call(shift, "PUT") if shift else None,
+        shift=call_of(shift, "PUT") if shift else None,
         if_match=shift.get("if_match") is True,
-        measure=_call(measure, "GET") if measure else None,
+        measure=call_of(measure, "GET") if measure else None,
         values=texts(measure.get("values")),
         step=step if isinstance(step, int) else 1,
     )
@@ -97,12 +97,12 @@ def gate_settings(block: Mapping[str, object]) -> GateSettings | None:
     if not read or not write:
         return None
     return GateSettings(
-        read=_call(read, "GET"), pointer=text(read.get("open")), equals=read.get("equals"),
-        write=_call(write, "PUT"),
+        read=call_of(read, "GET"), pointer=text(read.get("open")), equals=read.get("equals"),
+        write=call_of(write, "PUT"),
     )
 
 
-def _call(block: Mapping[str, object], method: str) -> Call:
+def call_of(block: Mapping[str, object], method: str) -> Call:
     body = block.get("body")
     return Call(
         text(block.get("method"), method), text(block.get("path")), texts(block.get("headers")),

@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jinja2
 
 _OPENS = re.compile(r"\{[{%#]")
-_VALUE = re.compile(r"\{\{[ \t]*([a-z]+)[ \t]*(\|[ \t]*tojson[ \t]*)?\}\}")
+_VALUE = re.compile(r"\{\{[ \t]*([a-z][a-z0-9_]*)[ \t]*(\|[ \t]*tojson[ \t]*)?\}\}")
 _IN_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"}
 """What Jinja's `tojson` writes so that its text may stand in a page."""
 
@@ -54,13 +59,21 @@ def _as_json(value: object) -> str:
     return text
 
 
-def _jinja(template: str, values: Mapping[str, object]) -> str:
+@cache
+def _compiled(template: str) -> jinja2.Template:
+    """A batch renders one template for each of its items."""
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
+    return environment.from_string(template)
+
+
+def _jinja(template: str, values: Mapping[str, object]) -> str:
+    import jinja2
+
     try:
-        return environment.from_string(template).render(values)
+        return _compiled(template).render(values)
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError,
             AttributeError) as error:
         raise ValueError(type(error).__name__) from None

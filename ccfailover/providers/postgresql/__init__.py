@@ -7,8 +7,9 @@
         backlog:
           hq: {provider: los, ref: intake.applications, keys: intake.delivered}
 
-One row is one item. Which column holds what is said under `columns`; what is not named there has
-the name that stands in `table.ROLES`. psycopg is imported on first use.
+One row is one item, or, with an `assignee`, one application of the lender's own system of record:
+moving it assigns the row anew. Which column holds what is said under `columns`; what is not named
+there has the name that stands in `table.ROLES`. psycopg is imported on first use.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.policy import LeverSpec, ProviderSpec
 from ccfailover.providers import Backlog, Provider, Resolve
 from ccfailover.providers.params import DURATION, REFERENCE, text
-from ccfailover.providers.postgresql.backlog import PostgresqlBacklog
-from ccfailover.providers.postgresql.table import NAME, ROLES
+from ccfailover.providers.postgresql.about import EXAMPLE, RIGHTS, TRAPS
+from ccfailover.providers.postgresql.backlog import BATCH, PostgresqlBacklog
+from ccfailover.providers.postgresql.records import PostgresqlRecords
+from ccfailover.providers.postgresql.table import NAME, OPTIONAL, ROLES
 from ccfailover.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ class PostgresqlProvider(Provider):
     kind: ClassVar[str] = "postgresql"
     TIMEOUT: ClassVar[float] = 15.0
     summary: ClassVar[str] = "a PostgreSQL table as a queue (SKIP LOCKED): backlogs"
+    EXAMPLE: ClassVar[str] = EXAMPLE
+    RIGHTS: ClassVar[str] = RIGHTS
+    TRAPS: ClassVar[tuple[str, ...]] = TRAPS
     PARAMS: ClassVar[Mapping[str, object]] = {
         "type": "object", "required": ["dsn"], "additionalProperties": False,
         "properties": {
@@ -55,8 +61,14 @@ class PostgresqlProvider(Provider):
             },
             "columns": {
                 "type": "object", "additionalProperties": False,
-                "properties": {role: {"type": "string", "pattern": f"^{NAME}$"} for role in ROLES},
+                "properties": {role: {"type": "string", "pattern": f"^{NAME}$"}
+                               for role in (*ROLES, *OPTIONAL)},
                 "description": "what the table calls its columns",
+            },
+            "assignee": {
+                "type": "string", "minLength": 1, "maxLength": 200,
+                "description": "the backlog is the rows that are assigned so; a move between two "
+                               "assignees of one table assigns the row anew, and deletes nothing",
             },
             "claim_seconds": {
                 **DURATION,
@@ -67,6 +79,11 @@ class PostgresqlProvider(Provider):
                 "description": "claims after which the site's own people put an item aside",
             },
         },
+        "allOf": [{
+            "not": {"required": ["assignee", "keys"]},
+            "x-message": "has an `assignee` and `keys`: a record keeps the key that it was "
+                         "assigned with, and needs no table of keys",
+        }],
     }
 
     def __init__(self, spec: ProviderSpec, *, resolve: Resolve, runtime: Runtime) -> None:
@@ -78,17 +95,26 @@ class PostgresqlProvider(Provider):
     def capabilities(
         cls, params: Mapping[str, object], lever: Mapping[str, object] | None = None
     ) -> Capabilities:
+        assignee = text((lever or {}).get("assignee")) or None
         return Capabilities(
             backlogs=True,
-            # A key in the table itself goes with its row, when somebody has worked the item.
-            idempotent_put="keys" in (lever or {}),
+            # A key in the table itself goes with its row, when somebody has worked the item; a
+            # row of a system of record stays, and a second compare-and-set never succeeds.
+            idempotent_put="keys" in (lever or {}) or assignee is not None,
+            assignee=assignee,
             max_item_bytes=MAX_ITEM_BYTES,
-            rights=("USAGE on the schema", "SELECT, INSERT, UPDATE, DELETE on the table",
-                    "SELECT, INSERT on the table of keys"),
+            max_batch=BATCH,
+            transactional=True,
+            deadline_first="exactly: each claim takes those with the nearest of the whole table",
+            rights=("USAGE on the schema", *(
+                ("SELECT, UPDATE on the table",) if assignee is not None else
+                ("SELECT, INSERT, UPDATE, DELETE on the table",
+                 "SELECT, INSERT on the table of keys"))),
         )
 
     def backlog(self, lever: LeverSpec) -> Backlog:
-        return PostgresqlBacklog(self.name, lever, self._lock, self._connect, self._drop)
+        made = PostgresqlRecords if lever.params.get("assignee") else PostgresqlBacklog
+        return made(self.name, lever, self._lock, self._connect, self._drop)
 
     def close(self) -> None:
         with self._lock:

@@ -14,13 +14,13 @@ from ccfailover.model.policy import LeverSpec
 from ccfailover.providers import Backlog, BacklogMeasure
 from ccfailover.providers.bodies import understand
 from ccfailover.providers.params import seconds, text, texts
-from ccfailover.providers.postgresql.table import ROLES, Table, quoted
+from ccfailover.providers.postgresql.table import MESSAGE_TYPES, ROLES, Table, quoted
 
 if TYPE_CHECKING:
     from ccfailover.store.postgres_link import Link
 
 T = TypeVar("T")
-BATCH: Final = 10
+BATCH: Final = 1000
 _CLAIM_SECONDS: Final = 120.0
 _LARGEST: Final = 262_144
 _COLUMNS: Final = """
@@ -28,8 +28,14 @@ _COLUMNS: Final = """
     WHERE a.attrelid = %(table)s::regclass AND a.attnum > 0 AND NOT a.attisdropped"""
 
 
+Claimed = Mapping[str, tuple[str, str]]
+"""A handle → the claim, and the row that it is on."""
+
+
 class PostgresqlBacklog(Backlog):
     """Threads may share it; their calls go one after the other over one connection."""
+
+    batch = BATCH
 
     def __init__(self, provider: str, lever: LeverSpec, lock: RLock, connect: Callable[[], Link],
                  drop: Callable[[], None]) -> None:
@@ -41,6 +47,7 @@ class PostgresqlBacklog(Backlog):
         self.claim_seconds = seconds(lever.params.get("claim_seconds"), _CLAIM_SECONDS)
         most = lever.params.get("max_receives")
         self._most = most if isinstance(most, int) else None
+        self._assignee = text(lever.params.get("assignee")) or None
         self._known: Table | None = None
 
     def measure(self) -> BacklogMeasure:
@@ -58,7 +65,6 @@ class PostgresqlBacklog(Backlog):
         return f"readable ({depth} waiting), and an insert of no rows was let through"
 
     def claim(self, limit: int) -> Sequence[WorkItem]:
-        """At most ten a call, as everywhere."""
         if limit < 1:
             return []
         rows = self._rows("claim", lambda table: table.claim(self._most),
@@ -66,22 +72,23 @@ class PostgresqlBacklog(Backlog):
         return [self._decoded(row) for row in rows]
 
     def extend(self, handles: Sequence[str], seconds: float) -> Mapping[str, bool]:
-        if not handles:
-            return {}
+        held = self._held(handles)
+        if not held:
+            return dict.fromkeys(handles, False)
         rows = self._rows("extend", lambda table: table.extend(),
-                          {"handles": list(handles), "seconds": max(0.0, seconds)}, writes=True)
-        return _which(handles, rows)
+                          {**_asked(held), "seconds": max(0.0, seconds)}, writes=True)
+        return _which(handles, held, rows)
 
     def settle(self, handles: Sequence[str]) -> Mapping[str, bool]:
         """Never raises Unavailable: a source that died leaves its items not deleted (False)."""
-        if not handles:
-            return {}
+        held = self._held(handles)
+        if not held:
+            return dict.fromkeys(handles, False)
         try:
-            rows = self._rows("settle", lambda table: table.settle(), {"handles": list(handles)},
-                              writes=True)
+            rows = self._rows("settle", lambda table: table.settle(), _asked(held), writes=True)
         except Unavailable:
             return dict.fromkeys(handles, False)
-        return _which(handles, rows)
+        return _which(handles, held, rows)
 
     def put(self, items: Sequence[WorkItem], *, keys: Mapping[str, str]) -> Sequence[PutResult]:
         results: dict[int, PutResult] = {}
@@ -92,8 +99,8 @@ class PostgresqlBacklog(Backlog):
                 results[index] = PutResult(item.item_id, ok=False, permanent=True, detail=reason)
             else:
                 good.append((index, item))
-        for start in range(0, len(good), 100):
-            results.update(self._insert(good[start:start + 100], keys))
+        for start in range(0, len(good), BATCH):
+            results.update(self._insert(good[start:start + BATCH], keys))
         return [results[index] for index in range(len(items))]
 
     def _cannot_travel(self, item: WorkItem, keys: Mapping[str, str]) -> str:
@@ -139,12 +146,21 @@ class PostgresqlBacklog(Backlog):
         sent = created.astimezone(UTC) if isinstance(created, datetime) else None
         return WorkItem(
             item_id=found.item_id, message_id=str(message), body=raw, fields=found.fields,
-            handle=str(claim),
+            handle=self._handle(str(claim), str(message)),
             submitted=(submitted or found.submitted
                        or (sent.isoformat(timespec="seconds").replace("+00:00", "Z")
                            if sent else None)),
             hops=int(hops or 0), receives=int(receives or 1), problem=found.problem,
             attributes=_carried(attributes))
+
+    def _handle(self, claim: str, message: str) -> str:
+        """The row, too: found by its key, and not by a look at all of them."""
+        return f"{claim}/{message}"
+
+    def _held(self, handles: Sequence[str]) -> Claimed:
+        parts = {handle: handle.partition("/") for handle in handles}
+        return {handle: (claim, message) for handle, (claim, _, message) in parts.items()
+                if claim and message}
 
     def _table(self, link: Link) -> Table:
         """Looked up once: which columns there are, and of what type the body is."""
@@ -153,6 +169,8 @@ class PostgresqlBacklog(Backlog):
             columns = {**ROLES, **texts(params.get("columns"))}
             found = {str(name): str(kind) for name, kind in
                      link.execute(_COLUMNS, {"table": quoted(self._lever.ref)}).fetchall()}
+            if self._assignee is not None:
+                columns = {"assignee": "assignee", **columns}
             missing = sorted(set(columns.values()) - set(found))
             if missing:
                 raise Rejected(f"the table lacks the columns {', '.join(missing)}",
@@ -163,8 +181,13 @@ class PostgresqlBacklog(Backlog):
                 raise Rejected(f"the column {columns['body']} is of type {kind}, which holds no "
                                "body", provider=self._provider, where=self._lever.ref,
                                hint="bytea, text, json or jsonb")
-            self._known = Table(self._lever.ref, text(params.get("keys")) or None, columns,
-                                "text" if kind == "character varying" else kind)
+            key = found[columns["message"]]
+            if self._assignee is not None and key not in MESSAGE_TYPES:
+                raise Rejected(f"the column {columns['message']} is of type {key}",
+                               provider=self._provider, where=self._lever.ref,
+                               hint=f"one of {', '.join(sorted(MESSAGE_TYPES))}")
+            self._known = Table(self._lever.ref, text(params.get("keys")) or None, columns, found,
+                                self._assignee)
         return self._known
 
     def _rows(self, operation: str, statement: Callable[[Table], str],
@@ -187,7 +210,8 @@ class PostgresqlBacklog(Backlog):
 
             table = asked(lambda: self._table(link), False)
             return asked(lambda: link.execute(  # the statement is ours but for checked names
-                statement(table).encode(), params).fetchall(), writes)
+                statement(table).encode(), {**params, "assignee": self._assignee}).fetchall(),
+                         writes)
 
 
 def _columns(items: Sequence[WorkItem], keys: Mapping[str, str]) -> dict[str, object]:
@@ -206,6 +230,12 @@ def _carried(found: object) -> dict[str, str]:
     return {str(name): value for name, value in found.items() if isinstance(value, str)}
 
 
-def _which(handles: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, bool]:
+def _asked(held: Claimed) -> dict[str, object]:
+    return {"claims": [claim for claim, _ in held.values()],
+            "messages": [message for _, message in held.values()]}
+
+
+def _which(handles: Iterable[str], held: Claimed,
+           rows: Sequence[tuple[Any, ...]]) -> dict[str, bool]:
     good = {str(row[0]) for row in rows}
-    return {handle: handle in good for handle in handles}
+    return {handle: handle in held and held[handle][0] in good for handle in handles}

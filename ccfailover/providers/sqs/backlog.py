@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final
 
 from ccfailover.errors import ProviderError, Rejected, Unavailable
 from ccfailover.model.items import PutResult, WorkItem
 from ccfailover.model.policy import LeverSpec
 from ccfailover.providers import Backlog, BacklogMeasure
 from ccfailover.providers.params import seconds, texts
-from ccfailover.providers.sqs.faults import THROTTLED, as_provider_error, shown_code
+from ccfailover.providers.sqs.calls import Calls, Document
 from ccfailover.providers.sqs.messages import (
     BATCH,
     MAX_BYTES,
     CannotTravel,
+    Entry,
     decode,
     entry,
     size,
 )
+from ccfailover.providers.sqs.sending import Sending, shaped
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.client import SQSClient
-    from mypy_boto3_sqs.literals import QueueAttributeNameType
-    from mypy_boto3_sqs.type_defs import (
-        BatchResultErrorEntryTypeDef,
-        SendMessageBatchRequestEntryTypeDef,
-    )
-
-    Entry = SendMessageBatchRequestEntryTypeDef
-
-T = TypeVar("T")
+CLAIM: Final = 100
+"""Most items of one claim: ten calls, some of them side by side."""
 _CLAIM_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 1
 """Long poll: a short one asks only some of the service's servers and may miss what is there."""
@@ -40,21 +34,22 @@ _MAX_VISIBILITY: Final = 43_200
 _OLD_LIMIT: Final = 262_144
 """A queue whose own limit is at most this may stand on a server with the old batch limit."""
 _MISSHAPEN: Final = (TypeError, ValueError, AttributeError, KeyError)
-"""What botocore's parser, and reading what it parsed, raise when a peer sends other types."""
-_ITEM_FAULTS: Final = frozenset({
-    "InvalidMessageContents", "InvalidParameterValue", "MessageAttributesInvalid",
-    "InvalidAttributeValue",
-    "BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong",
-    "AWS.SimpleQueueService.InvalidMessageContents", "InvalidParameterCombination",
-})
+"""What reading a document raises when a peer sends other types."""
+_SHOWN: Final = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
+_AWS_HOST: Final = re.compile(
+    r"(?:.+\.)?(?:sqs(?:-fips)?\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)"
+    r"(?:\.vpce)?(?:\.amazonaws\.com(?:\.cn)?|\.api\.aws)")
 
 
 class SqsBacklog(Backlog):
     """Threads may share it. `lever.params`: `item` (policy's names → keys in the body),
     `max_item_bytes`, `claim_seconds`, `poll_seconds`."""
 
+    batch = CLAIM
+
     def __init__(
-        self, provider: str, lever: LeverSpec, connect: Callable[[], SQSClient]
+        self, provider: str, lever: LeverSpec, connect: Callable[[], Calls], *,
+        longest_poll: int,
     ) -> None:
         self._provider = provider
         self._ref = lever.ref
@@ -64,9 +59,12 @@ class SqsBacklog(Backlog):
         self._max_item = largest if isinstance(largest, int) else _OLD_LIMIT
         self.claim_seconds = seconds(lever.params.get("claim_seconds"), _CLAIM_SECONDS)
         poll = lever.params.get("poll_seconds")
-        self._poll_seconds = poll if isinstance(poll, int) else _POLL_SECONDS
+        # A call is given up after its time; a poll that lasts as long would look like a failure.
+        self._poll_seconds = max(0, min(
+            longest_poll, poll if isinstance(poll, int) else _POLL_SECONDS))
+        self._name = lever.ref.split("?", 1)[0].rpartition("/")[2]
         self._fifo = lever.ref.endswith(".fifo")
-        self._url: str | None = lever.ref if "://" in lever.ref else None
+        self._url: str | None = None
         self._message_limit: int | None = None
         self._plain_groups = True
 
@@ -85,7 +83,7 @@ class SqsBacklog(Backlog):
         if not raw:
             return None
         try:
-            return int(json.loads(raw)["maxReceiveCount"])
+            return int(json.loads(str(raw))["maxReceiveCount"])
         except (ValueError, KeyError, TypeError):
             raise self._nonsense("RedrivePolicy has no maxReceiveCount") from None
 
@@ -94,39 +92,40 @@ class SqsBacklog(Backlog):
         does not refuses us. No message is made."""
         depth = self.measure().depth
         try:
-            self._call("SendMessageBatch", lambda sqs, url: sqs.send_message_batch(
-                QueueUrl=url, Entries=[]), writes=False)
+            self._one("SendMessageBatch", {"Entries": []}, writes=False)
         except Rejected as refusal:
             if "EmptyBatchRequest" not in refusal.what:
                 raise
         return f"readable (about {depth} waiting), and an empty batch got past the access check"
 
     def claim(self, limit: int) -> Sequence[WorkItem]:
-        """At most ten, whatever `limit`: the service's own limit for one call."""
+        """At most `batch`. Waits for the first ten alone, as long as `poll_seconds`; only when
+        they all came is there reason to ask for more, and then without waiting."""
         if limit < 1:
             return []
-        hide = min(_MAX_VISIBILITY, math.ceil(self.claim_seconds))
-        reply = self._call("ReceiveMessage", lambda sqs, url: sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=min(limit, BATCH), VisibilityTimeout=hide,
-            WaitTimeSeconds=self._poll_seconds, MessageAttributeNames=["All"],
-            MessageSystemAttributeNames=["All"],
-        ), writes=True)
-        try:
-            return [decode(message, self._item, self._max_item)
-                    for message in reply.get("Messages", [])]
-        except _MISSHAPEN:
-            raise self._nonsense("a message is not in SQS's form", "ReceiveMessage") from None
+        first = min(limit, BATCH)
+        items = self._items(self._one("ReceiveMessage", self._receive(first, self._poll_seconds)))
+        rest = min(limit, CLAIM) - first
+        if rest < 1 or len(items) < first:
+            return items
+        calls, url = self._ready("ReceiveMessage")
+        wanted = [{"QueueUrl": url, **self._receive(min(BATCH, rest - start), 0)}
+                  for start in range(0, rest, BATCH)]
+        came: dict[int, list[WorkItem]] = {}
+        for index, answer in calls.many("ReceiveMessage", wanted, self._name,
+                                        enough=lambda answer: not answer.get("Messages")):
+            # One that failed must not cost the others: what it may have hidden comes back by
+            # itself, and a source that fails for long fails the next claim's first call.
+            if not isinstance(answer, ProviderError):
+                came[index] = self._items(answer, sound=False)
+        return [*items, *(item for index in sorted(came) for item in came[index])]
 
     def extend(self, handles: Sequence[str], seconds: float) -> Mapping[str, bool]:
         hide = max(0, min(_MAX_VISIBILITY, math.ceil(seconds)))
-        done: dict[str, bool] = {}
-        for chunk in _chunks(handles):
-            try:
-                done.update(self._hide(chunk, hide))
-            except ProviderError:
-                if not done:
-                    raise
-                done.update(dict.fromkeys(chunk, False))
+        done, errors, heard = self._each("ChangeMessageVisibilityBatch", handles,
+                                         {"VisibilityTimeout": hide})
+        if errors and not heard:
+            raise errors[0]
         return done
 
     def settle(self, handles: Sequence[str]) -> Mapping[str, bool]:
@@ -134,20 +133,20 @@ class SqsBacklog(Backlog):
 
         Deleting by the handle of a claim that has run out may say True and delete nothing;
         that is how the service is. Settle while the claim is young."""
-        done: dict[str, bool] = {}
-        for chunk in _chunks(handles):
-            try:
-                done.update(self._delete(chunk))
-            except ProviderError as error:
-                if isinstance(error, Rejected) and not done:
-                    raise
-                done.update(dict.fromkeys(chunk, False))
+        done, errors, heard = self._each("DeleteMessageBatch", handles, {})
+        refusals = [error for error in errors if isinstance(error, Rejected)]
+        if refusals and not heard:
+            raise refusals[0]
         return done
 
     def put(self, items: Sequence[WorkItem], *, keys: Mapping[str, str]) -> Sequence[PutResult]:
+        """On a FIFO queue the items of one group go one after the other, each once the one before
+        it is there (see `sending`)."""
         results: dict[int, PutResult] = {}
         entries: list[Entry] = []
+        sizes: dict[str, int] = {}
         try:
+            calls, url = self._ready("SendMessageBatch")
             largest = self._limit()
         except ProviderError as error:
             return [PutResult(item.item_id, ok=False, detail=str(error)) for item in items]
@@ -156,79 +155,66 @@ class SqsBacklog(Backlog):
                 if not item.item_id or item.item_id not in keys:
                     raise CannotTravel("it has no id or no delivery key")
                 made = entry(item, keys[item.item_id], index, fifo=self._fifo)
-                if size(made) > largest:
-                    raise CannotTravel(f"it has {size(made)} bytes, this queue takes {largest}")
+                sizes[made["Id"]] = room = size(made)
+                if room > largest:
+                    raise CannotTravel(f"it has {room} bytes, this queue takes {largest}")
                 entries.append(made)
             except CannotTravel as reason:
                 results[index] = PutResult(item.item_id, ok=False, permanent=True,
                                            detail=str(reason))
-        for batch in _batches(entries, max(_OLD_LIMIT, largest)):
-            for index, result in self._send(batch, items).items():
-                results[index] = result
+        sending = Sending(
+            calls, url, self._name, items, sizes, limit=max(_OLD_LIMIT, largest),
+            plain_groups=self._plain_groups, fifo=self._fifo)
+        results.update(sending.in_order(entries) if self._fifo else sending.all(entries))
+        self._plain_groups = sending.plain_groups
         return [results[index] for index in range(len(items))]
 
-    def _hide(self, chunk: Sequence[str], seconds: int) -> dict[str, bool]:
-        reply = self._call(
-            "ChangeMessageVisibilityBatch",
-            lambda sqs, url: sqs.change_message_visibility_batch(QueueUrl=url, Entries=[
-                {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": seconds}
-                for index, handle in enumerate(chunk)]),
-            writes=True)
-        return _which(chunk, reply.get("Successful", []))
+    def _receive(self, most: int, wait: int) -> dict[str, object]:
+        return {"MaxNumberOfMessages": most, "WaitTimeSeconds": wait,
+                "VisibilityTimeout": min(_MAX_VISIBILITY, math.ceil(self.claim_seconds)),
+                "MessageAttributeNames": ["All"], "MessageSystemAttributeNames": _SHOWN}
 
-    def _delete(self, chunk: Sequence[str]) -> dict[str, bool]:
-        reply = self._call(
-            "DeleteMessageBatch",
-            lambda sqs, url: sqs.delete_message_batch(QueueUrl=url, Entries=[
-                {"Id": str(index), "ReceiptHandle": handle}
-                for index, handle in enumerate(chunk)]),
-            writes=True)
-        return _which(chunk, reply.get("Successful", []))
-
-    def _send(self, batch: list[Entry], items: Sequence[WorkItem]) -> dict[int, PutResult]:
-        if not self._plain_groups and not self._fifo:
-            for made in batch:
-                made.pop("MessageGroupId", None)
+    def _items(self, answer: Document, *, sound: bool = True) -> list[WorkItem]:
+        """`sound`: raise for what is no message; else leave its whole answer out."""
         try:
-            reply = self._call("SendMessageBatch", lambda sqs, url: sqs.send_message_batch(
-                QueueUrl=url, Entries=batch), writes=True)
-        except Rejected as refusal:
-            return self._refused(batch, items, refusal)
-        except Unavailable as error:
-            return {int(made["Id"]): PutResult(
-                items[int(made["Id"])].item_id, ok=False, in_doubt=error.in_doubt,
-                detail=str(error)) for made in batch}
-        by_id = {made["Id"]: items[int(made["Id"])].item_id for made in batch}
-        results = {name: PutResult(item_id, ok=False, in_doubt=True,
-                                   detail="the reply does not mention it")
-                   for name, item_id in by_id.items()}
-        for sent in reply.get("Successful", []):
-            if sent.get("Id") in by_id:
-                results[sent["Id"]] = PutResult(by_id[sent["Id"]], ok=True,
-                                                target_ref=sent.get("MessageId"))
-        for failed in reply.get("Failed", []):
-            if failed.get("Id") in by_id:
-                results[failed["Id"]] = _failed(by_id[failed["Id"]], failed)
-        return {int(name): result for name, result in results.items()}
+            return [decode(message, self._item, self._max_item)
+                    for message in shaped(answer, "Messages")]
+        except _MISSHAPEN:
+            if not sound:
+                return []
+            raise self._nonsense("a message is not in SQS's form", "ReceiveMessage") from None
 
-    def _refused(
-        self, batch: list[Entry], items: Sequence[WorkItem], refusal: Rejected
-    ) -> dict[int, PutResult]:
-        """A batch refused as a whole, nothing of it sent: find out whose fault it is."""
-        blames_item = any(f"({code})" in refusal.what for code in _ITEM_FAULTS)
-        grouped = not self._fifo and any("MessageGroupId" in made for made in batch)
-        if blames_item and grouped and self._plain_groups:
-            # Servers older than fair queues take no group on a standard queue.
-            self._plain_groups = False
-            return self._send(batch, items)
-        if blames_item and len(batch) > 1:
-            results: dict[int, PutResult] = {}
-            for made in batch:
-                results.update(self._send([made], items))
-            return results
-        return {int(made["Id"]): PutResult(
-            items[int(made["Id"])].item_id, ok=False, permanent=blames_item,
-            detail=str(refusal)) for made in batch}
+    def _each(
+        self, operation: str, handles: Sequence[str], extra: Document
+    ) -> tuple[dict[str, bool], list[ProviderError], bool]:
+        """One of the batch operations on claimed messages: which handles it worked for, what went
+        wrong, and whether any call was answered."""
+        done = dict.fromkeys(handles, False)
+        errors: list[ProviderError] = []
+        if not handles:
+            return done, errors, False
+        try:
+            calls, url = self._ready(operation)
+        except ProviderError as error:
+            return done, [error], False
+        heard = False
+        chunks = list(_chunks(handles))
+        wanted = [{"QueueUrl": url, "Entries": [
+            {"Id": str(index), "ReceiptHandle": handle, **extra}
+            for index, handle in enumerate(chunk)]} for chunk in chunks]
+        for index, answer in calls.many(operation, wanted, self._name):
+            if isinstance(answer, ProviderError):
+                errors.append(answer)
+                continue
+            try:
+                good = {listed.get("Id") for listed in shaped(answer, "Successful")}
+            except _MISSHAPEN:
+                errors.append(self._unreadable(operation))
+                continue
+            done.update({handle: str(place) in good
+                         for place, handle in enumerate(chunks[index])})
+            heard = True
+        return done, errors, heard
 
     def _limit(self) -> int:
         """The queue's own limit for one message; asked once."""
@@ -239,12 +225,14 @@ class SqsBacklog(Backlog):
                                    if raw else _OLD_LIMIT)
         return self._message_limit
 
-    def _attributes(self, *names: QueueAttributeNameType) -> dict[str, str]:
-        reply = self._call("GetQueueAttributes", lambda sqs, url: sqs.get_queue_attributes(
-            QueueUrl=url, AttributeNames=list(names)), writes=False)
-        return {str(name): value for name, value in reply.get("Attributes", {}).items()}
+    def _attributes(self, *names: str) -> Document:
+        answer = self._one("GetQueueAttributes", {"AttributeNames": list(names)})
+        found = answer.get("Attributes") or {}
+        if not isinstance(found, dict):
+            raise self._unreadable("GetQueueAttributes", writes=False)
+        return found
 
-    def _number(self, found: Mapping[str, str], name: str) -> int:
+    def _number(self, found: Document, name: str) -> int:
         raw = found.get(name)
         if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) <= 12:
             return int(raw)
@@ -252,61 +240,44 @@ class SqsBacklog(Backlog):
 
     def _nonsense(self, what: str, operation: str = "GetQueueAttributes") -> Rejected:
         return Rejected(f"the reply makes no sense: {what}", provider=self._provider,
-                        where=self._where(operation))
+                        where=f"{self._name} {operation}")
 
-    def _where(self, operation: str) -> str:
-        return f"{self._ref.split('?', 1)[0].rpartition('/')[2]} {operation}"
+    def _unreadable(self, operation: str, *, writes: bool = True) -> Unavailable:
+        return Unavailable("the reply makes no sense: not in SQS's form", in_doubt=writes,
+                           provider=self._provider, where=f"{self._name} {operation}")
 
-    def _call(
-        self, operation: str, call: Callable[[SQSClient, str], T], *, writes: bool
-    ) -> T:
-        """One call, its errors turned into ours. `writes`: a lost reply leaves doubt."""
-        from botocore.exceptions import BotoCoreError, ClientError
+    def _one(self, operation: str, payload: Document, *, writes: bool | None = None) -> Document:
+        calls, url = self._ready(operation)
+        return calls.one(operation, {"QueueUrl": url, **payload}, self._name, writes=writes)
 
-        where = self._where(operation)
-        try:
-            client = self._connect()
-            if self._url is None:
-                self._url = client.get_queue_url(QueueName=self._ref)["QueueUrl"]
-        except (BotoCoreError, ClientError, KeyError) as error:
-            raise as_provider_error(error, self._provider, where, writes=False) from None
-        try:
-            return call(client, self._url)
-        except (BotoCoreError, ClientError) as error:
-            raise as_provider_error(error, self._provider, where, writes=writes) from None
-        except _MISSHAPEN:
-            raise Unavailable("the reply makes no sense: not in SQS's form", in_doubt=writes,
-                              provider=self._provider, where=where) from None
+    def _ready(self, operation: str) -> tuple[Calls, str]:
+        """The connection, and the queue's URL; looked up once where the policy has its name."""
+        calls = self._connect()
+        if self._url is None:
+            if "://" in self._ref:
+                self._check_region(calls.region, operation)
+                self._url = self._ref
+            else:
+                found = calls.one("GetQueueUrl", {"QueueName": self._ref}, self._name)
+                url = found.get("QueueUrl")
+                if not isinstance(url, str):
+                    raise self._unreadable("GetQueueUrl", writes=False)
+                self._url = url
+        return calls, self._url
+
+    def _check_region(self, region: str, operation: str) -> None:
+        """A queue of another region would be looked for, and not found, in the provider's own."""
+        host = self._ref.split("://", 1)[1].split("/", 1)[0].split(":", 1)[0].lower()
+        match = _AWS_HOST.fullmatch(host)
+        if match is None or (named := match[1] or match[2]) == region:
+            return
+        raise Rejected(
+            f"the queue is in {named}, and this provider is in {region}",
+            provider=self._provider, where=f"{self._name} {operation}",
+            not_done="nothing was sent",
+            hint=f"add a provider with region: {named}, and name it in this backlog")
 
 
 def _chunks(handles: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(handles), BATCH):
         yield handles[start:start + BATCH]
-
-
-def _batches(entries: Sequence[Entry], limit: int) -> Iterator[list[Entry]]:
-    """At most ten entries and `limit` bytes a batch, in order."""
-    batch: list[Entry] = []
-    total = 0
-    for made in entries:
-        if batch and (len(batch) == BATCH or total + size(made) > limit):
-            yield batch
-            batch, total = [], 0
-        batch.append(made)
-        total += size(made)
-    if batch:
-        yield batch
-
-
-def _failed(item_id: str, failed: BatchResultErrorEntryTypeDef) -> PutResult:
-    """A single refusal inside a batch: the sender's fault is the item's for good."""
-    ours, code = failed.get("SenderFault") is True, str(failed.get("Code", ""))
-    return PutResult(item_id, ok=False, permanent=ours,
-                     in_doubt=not ours and code not in THROTTLED,
-                     detail=f"refused ({shown_code(code)})")
-
-
-def _which(chunk: Sequence[str], successful: Sequence[Mapping[str, object]]) -> dict[str, bool]:
-    """Which handles of a batch the reply calls successful."""
-    good = {listed.get("Id") for listed in successful}
-    return {handle: str(index) in good for index, handle in enumerate(chunk)}

@@ -1,10 +1,13 @@
-"""boto3's errors as ours. Only codes are shown: messages can quote signatures and tokens."""
+"""The service's and boto3's errors as ours. Only codes are shown: messages can quote signatures
+and tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ccfailover.errors import ProviderError, Rejected, Unavailable
+from ccfailover.providers.curl import Reply, retry_after
 
 THROTTLED: Final = frozenset({
     "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled",
@@ -33,8 +36,13 @@ def as_provider_error(
 
     if isinstance(error, ProviderError):
         return error
-    if isinstance(error, ClientError):
-        return _from_code(error.response, provider, where, writes=writes)
+    if isinstance(error, ClientError):  # from a service that gives credentials out
+        found = error.response
+        meta = found.get("ResponseMetadata", {})
+        raw = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
+        wait = min(float(raw), 3600.0) if raw.isascii() and raw.isdigit() and len(raw) < 9 else None
+        return _from_code(str(found.get("Error", {}).get("Code", "no code")),
+                          meta.get("HTTPStatusCode", 0), wait, provider, where, writes=writes)
     name = type(error).__name__
     if name in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
                 "TokenRetrievalError", "UnauthorizedSSOTokenError", "ProfileNotFound"):
@@ -50,15 +58,24 @@ def as_provider_error(
     return Rejected(f"the call cannot be made ({name})", provider=provider, where=where)
 
 
-def _from_code(
-    response: object, provider: str, where: str, *, writes: bool
+def refusal(
+    reply: Reply, document: Mapping[str, object], provider: str, where: str, *, writes: bool,
+    now: Callable[[], int],
 ) -> ProviderError:
-    reply = response if isinstance(response, dict) else {}
-    code = str(reply.get("Error", {}).get("Code", "no code"))
-    meta = reply.get("ResponseMetadata", {})
-    status = meta.get("HTTPStatusCode", 0)
-    raw = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
-    wait = min(float(raw), 3600.0) if raw.isascii() and raw.isdigit() and len(raw) < 9 else None
+    """What a reply that is no success means; `document` is its body, if that was JSON.
+
+    The header has the code of the older protocol, which tells more; without one the body's
+    counts, without namespace; without that, the status."""
+    header = reply.headers.get("x-amzn-query-error", "").partition(";")[0]
+    kind = document.get("__type")
+    word = kind.partition(":")[0].rpartition("#")[2] if isinstance(kind, str) else ""
+    return _from_code(header or word or str(reply.status), reply.status,
+                      retry_after(reply.headers, now), provider, where, writes=writes)
+
+
+def _from_code(
+    code: str, status: int, wait: float | None, provider: str, where: str, *, writes: bool
+) -> ProviderError:
     if code in THROTTLED or status == 429:
         return Unavailable(f"throttled ({shown_code(code)})", in_doubt=False, provider=provider,
                            where=where, retry_after=wait)

@@ -63,7 +63,9 @@ class Verify(Step):
             params={"queue": queue.name, "shares": after.to_json(), "role": role,
                     "readings": int(binding.params.get("readings", READINGS)),
                     "minimum": queue.minimum_service or MINIMUM_SERVICE},
-            deadline=float(binding.params.get("deadline", 120.0)),
+            # The receivers count nothing before callers go by the new record.
+            deadline=float(binding.params.get("deadline", 120.0))
+            + binding.capabilities(lever).propagation,
             poll=float(binding.params.get("interval", 1.0)),
             title=f"{queue.name} is served: {after}",
         )]

@@ -14,6 +14,7 @@ from ccfailover.model.shares import Shares
 from ccfailover.runbooks import engine
 from ccfailover.runbooks.drive import Driver
 from ccfailover.runbooks.engine import Applied, Result
+from ccfailover.runbooks.moved import Moved
 from ccfailover.runbooks.plan import make_plan
 from ccfailover.runbooks.run import Run, StepStatus
 from ccfailover.runbooks.step import Observed, Step, Truth
@@ -411,17 +412,18 @@ def moving(kind: type[Mover] = Mover, *, book: type[Book] | None = None,
 class SettlesFirst(Mover):
     """Deletes at the source before the target has the item."""
 
-    def _carry(self, batch: Any, began: float) -> None:
+    def _carry(self, batch: Any, ticket: int, deadline: float) -> None:
         self._claims.settle([item.handle for item in batch])
-        super()._carry(batch, began)
+        super()._carry(batch, ticket, deadline)
 
 
 class SettlesRefused(Mover):
     """Deletes what was put, taken or not."""
 
     def _delivered(self, outcomes: Any) -> Any:
-        done = super()._delivered(outcomes)
-        return [*done, *((each.parcel.item, each.parcel.row) for each in outcomes if not each.ok)]
+        rows, done = super()._delivered(outcomes)
+        return rows, [*done, *((each.parcel.item, each.parcel.row)
+                               for each in outcomes if not each.ok)]
 
 
 class NeverSettles(Mover):
@@ -429,14 +431,15 @@ class NeverSettles(Mover):
         return
 
 
-class ForgetsDoubt(Mover):
+class ForgetsDoubt(Book):
     """Takes up a move again as if nothing were in doubt: it is sent anew, and not listed."""
 
-    def _resolve(self) -> None:
-        super()._resolve()
-        for name, row in list(self._book._rows.items()):
-            if row.state is ItemState.CLAIMED:
-                del self._book._rows[name]
+    def _fetch(self, ids: Any) -> None:
+        super()._fetch(ids)
+        for name in ids:
+            if name not in self._at_hand and name in self._rows and (
+                    self._rows[name].state is ItemState.CLAIMED):
+                del self._rows[name]
 
 
 class OneBatch(Mover):
@@ -471,27 +474,17 @@ class KnowsNoTaking(Earlier):
 class WritesLate(Book):
     """The claim is written once the item has been put."""
 
-    _kept: tuple[Any, ...] = ()
-
-    def record(self, rows: Any) -> None:
-        rows = list(rows)
-        if any(row.state is ItemState.CLAIMED for row in rows):
-            for row in rows:
-                self._keep(row)
-            return
-        super().record(rows)
+    def write(self, rows: Any) -> None:
+        if not any(row.state is ItemState.CLAIMED for row in rows):
+            super().write(rows)
 
 
 class NoBook(Book):
     """What was delivered is kept in mind, and written when it is settled."""
 
-    def record(self, rows: Any) -> None:
-        rows = list(rows)
-        if rows and all(row.state is ItemState.DELIVERED for row in rows):
-            for row in rows:
-                self._keep(row)
-            return
-        super().record(rows)
+    def write(self, rows: Any) -> None:
+        if not rows or not all(row.state is ItemState.DELIVERED for row in rows):
+            super().write(rows)
 
 
 class EasilyEmpty(Claims):
@@ -553,12 +546,19 @@ def takes_all_back(found: type[Any]) -> type[Step]:
     class TakesAllBack(found):  # type: ignore[misc]
         """Its undo brings back whatever waits at the target, moved by this run or not."""
 
-        def _away(self) -> set[str]:
+        @property
+        def _by_ledger(self) -> Any:
             class Whatever(set[str]):
                 def __contains__(self, item: object) -> bool:
                     return True
 
-            return Whatever(super()._away())
+            class All(Moved):
+                def away(self) -> set[str]:
+                    return Whatever(super().away())
+
+            found = super()._by_ledger
+            found.__class__ = All
+            return found
 
     return TakesAllBack
 
@@ -651,7 +651,8 @@ def mutants() -> Iterator[Mutant]:
                  equivalent="the next wait or write says so again, before anything else is done")
     yield Mutant("a refusal is never final", answered(
         a(engine.Holds), lambda effect, reply: replace(reply, final=False)))
-    yield Mutant("claims are not given back", kinds=step("transfer", moving(claims=KeepsAll)))
+    yield Mutant("claims are not given back", kinds=step("transfer", moving(claims=KeepsAll)),
+                 equivalent="items show again when their claims end: it only takes longer")
     for name, kinds, change in (
         ("work is sent wherever the plan says", LEVERS, careless),
         ("an undo of shares believes itself", LEVERS, believes_itself),
@@ -669,7 +670,7 @@ def mutants() -> Iterator[Mutant]:
         ("a move deletes before it delivers", "transfer", moving(SettlesFirst)),
         ("a move deletes what was refused", "transfer", moving(SettlesRefused)),
         ("a move never deletes", "transfer", moving(NeverSettles)),
-        ("a move forgets what is in doubt", "transfer", moving(ForgetsDoubt)),
+        ("a move forgets what is in doubt", "transfer", moving(book=ForgetsDoubt)),
         ("a move is content with one batch", "transfer", moving(OneBatch)),
         ("a move strands nothing", "transfer", moving(StrandsNothing)),
         ("a claim is written after the put", "transfer", moving(book=WritesLate)),

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from ccfailover.health import Probe, ProbeJob
-from ccfailover.model.capabilities import Capabilities
+from ccfailover.model.capabilities import Capabilities, combined
 from ccfailover.model.health import Outcome, Reading
 from ccfailover.model.journal import Lease
 from ccfailover.model.plan import Mode, Plan
@@ -192,8 +192,8 @@ class Room:
     def _furnish(self) -> None:
         for queue in self.policy.queues.values():
             for lever in (queue.route, queue.intake):
-                if lever is not None:
-                    self.platforms[lever.provider].add_route(lever.ref, queue.normal)
+                for part in lever.parts if lever is not None else ():
+                    self.platforms[part.provider].add_route(part.ref, queue.normal)
             for lever in queue.backlogs.values():
                 self.platforms[lever.provider].add_queue(lever.ref)
             for lever in queue.consumers.values():
@@ -216,8 +216,11 @@ class Room:
         return SimulatedLevers(self, mode)
 
     def capabilities(self, lever: LeverSpec) -> Capabilities:
-        spec = self.policy.providers[lever.provider]
-        return SimulatedProvider.capabilities(spec.params, {"ref": lever.ref, **lever.params})
+        def of(one: LeverSpec) -> Capabilities:
+            spec = self.policy.providers[one.provider]
+            return SimulatedProvider.capabilities(spec.params, {"ref": one.ref, **one.params})
+
+        return combined(lever, of)
 
     # --- what a test looks at
 

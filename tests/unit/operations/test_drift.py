@@ -98,7 +98,7 @@ def test_a_late_write_after_the_end_is_journaled_and_told_once(room: Room) -> No
     assert record.data == {"queue": "loan_calls", "actual": {"hq": 60, "acme": 40},
                            "expected": {"hq": 90, "acme": 10}, "run": None}
     assert len(told(room)) == 1 and "hq 60 % · acme 40 %" in told(room)[0]
-    assert status(room.desk, probe=False).next.startswith("ccfailover adopt loan_calls")
+    assert status(room.desk, probe=False).next.startswith("ccfailover reassert loan_calls")
     move(room, {"hq": 90, "acme": 10})
     assert not notes(look(room)) and not notes(look(room))
     assert seen(room) == [("drift.seen", "loan_calls"), ("drift.gone", "loan_calls")]

@@ -100,7 +100,8 @@ def test_an_installed_wheel_finds_its_own_files(wheel: Path, tmp_path: Path) -> 
     assert found.returncode == 0, found.stderr
     where, recipes = found.stdout.splitlines()
     assert Path(where).is_relative_to(site)
-    expected = ["failback.yaml", "full_failover.yaml", "overflow.yaml", "switchover.yaml"]
+    expected = ["failback.yaml", "full_failover.yaml", "overflow.yaml", "reassert.yaml",
+                "switchover.yaml"]
     assert [name for name in recipes.split() if name.endswith(".yaml")] == expected
 
 

@@ -88,11 +88,17 @@ class SmallKinds:
                                "mode": {"enum": ["weights", "percent"]}}}
 
     def lever_schema(self, kind: str) -> Schema:
-        return {"type": "object", "properties": {"claim_seconds": {"type": "integer"}}}
+        return {"type": "object", "properties": {
+            "claim_seconds": {"type": "integer"}, "put_only": {"type": "boolean"},
+            "assignee": {"type": "string"}}}
 
     def capabilities(self, kind: str, params: Mapping[str, object],
                      lever: Mapping[str, object] | None) -> Capabilities:
-        return self._route if kind == "switch" else Capabilities(backlogs=True)
+        if kind == "switch":
+            return self._route
+        assignee = (lever or {}).get("assignee")
+        return Capabilities(backlogs=True, claims=not (lever or {}).get("put_only"),
+                            assignee=assignee if isinstance(assignee, str) else None)
 
     def probe_kinds(self) -> Sequence[str]:
         return ["tcp"]

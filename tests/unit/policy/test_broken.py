@@ -138,6 +138,21 @@ SWAPS = {
     "site_named_as_treatment": ("acme:\n", "callback:\n", "13:3", "`callback` is a treatment"),
     "trigger_without_subject": ("site.hq.state ==", "dependency.los.state ==",
                                 "45:3", "nothing says which site hq_down acts on"),
+    "home_that_gives_nothing_back": (
+        "backlog: {hq: {provider: jobs}", "backlog: {hq: {provider: jobs, put_only: true}",
+        "43:15", "what waits at hq, the home of apps, could never be moved"),
+    "assigned_and_delivered": (
+        "backlog: {hq: {provider: jobs}", "backlog: {hq: {provider: jobs, assignee: hq}", "43:51",
+        "a record delivered to acme would stay assigned to hq and be worked at both"),
+    "assigned_in_two_tables": (
+        "{hq: {provider: jobs}, acme: {provider: jobs, ref: apps_acme}}",
+        "{hq: {provider: jobs, ref: a, assignee: hq}, "
+        "acme: {provider: jobs, ref: b, assignee: acme}}",
+        "43:59", "assigns records in jobs:a at hq and in jobs:b at acme"),
+    "one_assignee_for_two": (
+        "{hq: {provider: jobs}, acme: {provider: jobs, ref: apps_acme}}",
+        "{hq: {provider: jobs, ref: a, assignee: x}, acme: {provider: jobs, ref: a, assignee: x}}",
+        "43:58", "acme and hq have one assignee, `x`"),
     "own_backup": ("backups: [acme]", "backups: [hq]", "29:15", "cannot be its own backup"),
     "duplicate_key": ("home: hq", "home: hq\n    home: acme", "29:5",
                       "`home` is here twice; the first one is in line 28"),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from ccfailover.errors import Rejected, Unavailable
-from ccfailover.providers.curl import Changed, Client, Reply, check_status, origin, retry_after
+from ccfailover.providers.curl import (
+    Changed,
+    Client,
+    Reply,
+    Request,
+    check_status,
+    origin,
+    retry_after,
+)
+from tests.servers.twilio import Twilio
 
 NOW = 1_700_000_000 * 1_000_000  # 2023-11-14T22:13:20Z
 
@@ -32,7 +41,7 @@ def test_an_ipv6_host_keeps_its_brackets() -> None:
 
 @pytest.mark.parametrize("url", [
     "", "ftp://x/", "file:///etc/passwd", "http://", "http://x/?token=s3cr3t", "http://x:99999/",
-    "http://[::1", "x",
+    "http://[::1", "x", "http://s3cr3t.höst/", "http://host/s3cr3t\0",
 ])
 def test_a_bad_url_is_an_error_that_does_not_quote_it(url: str) -> None:
     """What cannot be a base URL is refused without showing what may be a secret in it."""
@@ -87,3 +96,55 @@ def test_a_refused_connection_is_no_doubt() -> None:
     assert "s3cr3t" not in str(caught.value)
     client.close()
     client.close()
+
+
+def test_signals_break_no_exchange() -> None:
+    """^C and timers come in while replies are waited for; each exchange still has its outcome."""
+    import signal
+    import socket
+
+    heard: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))
+    client = Client("p", timeout=0.4, connect_timeout=0.4)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+        request = Request("POST", f"http://127.0.0.1:{silent.getsockname()[1]}/", "w", True,
+                          body=b"x", once=True)
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        try:
+            outcomes = dict(client.send_all([request] * 3, 2))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    client.close()
+    assert heard
+    assert sorted(outcomes) == [0, 1, 2]
+    assert all(isinstance(one, Unavailable) and one.in_doubt for one in outcomes.values())
+
+
+def test_an_abandoned_set_of_exchanges_is_closed() -> None:
+    """Who stops asking leaves nothing running, and the next set starts afresh."""
+    import socket
+
+    client = Client("p", timeout=0.4, connect_timeout=0.4)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        dead = Request("POST", "http://127.0.0.1:1/", "w", True, body=b"x")
+        mute = Request("POST", f"http://127.0.0.1:{port}/", "w", True, body=b"x")
+        outcomes = client.send_all([dead, mute], 2)
+        index, outcome = next(outcomes)
+        assert index == 0 and isinstance(outcome, Unavailable) and not outcome.in_doubt
+        outcomes.close()  # type: ignore[attr-defined]
+        assert [index for index, _ in client.send_all([dead, dead], 1)] == [0, 1]
+    client.close()
+
+
+def test_a_login_may_have_any_letter(twilio: Twilio) -> None:
+    """In UTF-8 (RFC 7617); a NUL, which no header can have, is refused before anything is sent."""
+    client = Client("x", timeout=5, connect_timeout=5)
+    url = f"http://127.0.0.1:{twilio.port}/"
+    reply = client.send("GET", url, where="x", writes=False, login=("ü", "pä"))
+    assert 400 <= reply.status < 500
+    with pytest.raises(Rejected, match="NUL") as caught:
+        client.send("GET", url, where="x", writes=False, login=("u", "s3cr3t\0"))
+    assert caught.value.not_done == "nothing was sent"
+    assert "s3cr3t" not in str(caught.value)

@@ -19,7 +19,8 @@ def test_durations_are_seconds(value: object, wanted: float) -> None:
         jsonschema.validate(value, DURATION)
 
 
-@pytest.mark.parametrize("value", ["", "10", "ten", "-1s", "1 s", 0, -1, True, "1d"])
+@pytest.mark.parametrize("value", ["", "10", "ten", "-1s", "1 s", 0, -1, True, "1d",
+                                   "0s", "0ms", "00.0h"])
 def test_other_durations_do_not_pass_the_schema(value: object) -> None:
     """What `seconds` could not read never reaches it."""
     with pytest.raises(jsonschema.ValidationError):

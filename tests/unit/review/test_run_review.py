@@ -93,8 +93,8 @@ def test_a_drill_stands_in_nobodys_way(store: Store) -> None:
     policy = cast(Any, SimpleNamespace(queues={}))
     queues = cast(Any, [SimpleNamespace(name="q")])
     branches = [Branch("q", (spec("a", lever="sw:q"),))]
-    assert _scopes(policy, queues, branches, Mode.SHADOW) == ()
-    assert _scopes(policy, queues, branches, Mode.REAL) == ("lever:sw:q", "queue:q")
+    assert _scopes(policy, queues, branches, Mode.SHADOW, ()) == ()
+    assert _scopes(policy, queues, branches, Mode.REAL, ()) == ("lever:sw:q", "queue:q")
     drill, _, _ = begun(store, plan(*branches, mode=Mode.SHADOW, scopes=()))
     begun(store, plan(*branches))
     with pytest.raises(LeaseHeld):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from ccfailover.errors import Refused, Rejected, Unavailable
+from ccfailover.model.capabilities import Capabilities
 from ccfailover.model.plan import Mode, StepSpec
 from ccfailover.model.policy import LeverSpec
-from ccfailover.runbooks.step import StepContext, Truth
+from ccfailover.runbooks.step import Binding, StepContext, Truth
 from ccfailover.runbooks.steps.transfer import Transfer
 from tests.unit.transfer.world import QUEUE, Fate, World, queue, site
 
@@ -25,8 +27,10 @@ def world() -> Iterator[World]:
 
 
 def step(world: World, *, states: Mapping[str, str] | None = None, percent: int | None = None,
-         policy: object = None, run: str = "r1") -> Transfer:
-    """The real step over the small world; `states` are the sites' (else healthy)."""
+         policy: object = None, run: str = "r1", able: Mapping[str, object] | None = None,
+         **params: object) -> Transfer:
+    """The real step over the small world; `states` are the sites' (else healthy), `able` by site
+    what it can do beside."""
     levers = {name: LeverSpec(provider=name, ref="q", params={}) for name in ("hq", "acme")}
     there = {"hq": world.hq, "acme": world.acme}
 
@@ -36,15 +40,18 @@ def step(world: World, *, states: Mapping[str, str] | None = None, percent: int 
     known = policy or SimpleNamespace(queues={QUEUE: queue(backlogs=levers)},
                                       sites={name: site(name) for name in there})
     context: Any = SimpleNamespace(
-        run=run, key=f"{run}/move", mode=Mode.REAL, policy=known, store=world.store, lease=None,
+        run=run, key=f"{run}/move", mode=Mode.REAL, policy=known, store=world.store,
+        lease=None, fan_out=None,
         levers=SimpleNamespace(backlog=backlog, backlog_view=backlog,
-                               capabilities=lambda lever: there[lever.provider].capabilities),
+                               capabilities=lambda lever: replace(
+                                   there[lever.provider].capabilities,
+                                   **cast(dict[str, Any], (able or {}).get(lever.provider, {})))),
         runtime=world.runtime, stop=lambda: False, progress=lambda *said: None,
         check_fence=lambda: None, site_state=lambda name: (states or {}).get(name, "healthy"))
     return Transfer(StepSpec(
         id="move", kind="transfer", title="move", timeout=20.0, deadline=3600.0,
         params={"queue": QUEUE, "source": "hq", "target": "acme", "percent": percent,
-                "rate": None}), cast(StepContext, context))
+                "rate": None, **cast(dict[str, Any], params)}), cast(StepContext, context))
 
 
 @pytest.mark.parametrize("fate", ["transient", "permanent"])
@@ -128,3 +135,60 @@ def test_what_a_superseded_run_left_in_doubt_is_listed() -> None:
                 struck += bool(twice)
             world.close()
     assert struck, "the test itself must meet the case"
+
+
+PUT_ONLY = {"claims": False}
+
+
+def test_what_gives_nothing_back_is_left_there_and_said(world: World) -> None:
+    """A failback from such a receiver is a step that moves nothing and says what stays."""
+    for number in range(3):
+        world.acme.add(f"a{number}")
+    levers = {name: LeverSpec(provider=name, ref="q", params={}) for name in ("hq", "acme")}
+    able = {"hq": Capabilities(), "acme": Capabilities(claims=False)}
+    binding = Binding(
+        policy=cast(Any, None), runbook="failback", subject="hq", mode=Mode.REAL,
+        queue=queue(backlogs=levers), before=None, after=None, moves=[("acme", "hq")],
+        capabilities=lambda lever: able[lever.provider], params={})
+    [spec] = Transfer.bind(binding)
+    assert "gives nothing back" in spec.title
+    made = step(world, able={"acme": PUT_ONLY}, source="acme", target="hq", stays=True)
+    assert made.moves({}) == ()
+    seen = made.holds({})
+    assert seen.truth is Truth.YES
+    assert seen.exceptions == ("3 stay at acme to their end: it gives nothing back",)
+    assert made.undo_holds({}).truth is Truth.YES
+    world.acme.messages.clear()
+    assert made.holds({}).exceptions == ()
+    world.acme.dead = True
+    assert "cannot be told" in made.holds({}).exceptions[0]
+
+
+def test_undo_of_a_move_to_one_that_gives_nothing_back_says_what_stays(world: World) -> None:
+    """Nothing is tried that cannot work, and the run ends with what a person must follow."""
+    for number in range(4):
+        world.hq.add(f"a{number}")
+    move = step(world, able={"acme": PUT_ONLY})
+    snapshot = move.snapshot()
+    assert move.apply(snapshot)
+    seen = move.undo_holds(snapshot)
+    assert seen.truth is Truth.YES
+    assert "4 stay at acme to their end" in seen.exceptions[0]
+    assert len(world.acme.ids()) == 4 and not world.hq.ids()
+
+
+@pytest.mark.parametrize(("able", "words"), [
+    ({"hq": PUT_ONLY}, "takes work in and gives none back"),
+    ({"hq": {"assignee": "hq"}}, "would be worked at both"),
+    ({"acme": {"assignee": "acme"}}, "would be worked at both"),
+    ({"hq": {"assignee": "hq"}, "acme": {"assignee": "acme"}}, "would be worked at both"),
+])
+def test_sides_that_do_not_go_together_are_refused_before_a_claim(
+        world: World, able: Mapping[str, Mapping[str, object]], words: str) -> None:
+    """Whatever let the policy through: nothing is claimed."""
+    world.hq.add("a0")
+    move = step(world, able=able)
+    with pytest.raises(Rejected, match=words) as caught:
+        move.apply(move.snapshot())
+    assert caught.value.not_done == "nothing was claimed"
+    assert not world.hq.claims

@@ -47,6 +47,10 @@ class Dying:
         self._step()
         return super().many(sql, rows)
 
+    def insert(self, sql, rows):
+        self._step()
+        return super().insert(sql, rows)
+
 
 class DyingInFile(Dying, SqliteTransaction):
     """In SQLite."""

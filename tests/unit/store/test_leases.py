@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -340,6 +341,28 @@ def test_check_fence_renews_and_refuses_a_step_longer_than_the_lease(
     longer = store.renew(lease, 60)
     assert longer.expires_at == clock.now() + 60_000_000
     store.check_fence(longer, 31)
+
+
+def test_a_borrowed_lease_is_good_for_writing_and_never_prolonged(
+    store, plan_for, person, clock
+):
+    """A helper's writes do not keep a run alive whose own process is dead; nor do its questions."""
+    run, lease = store.create_run(plan_for("queue:a"), actor=person("mary"), ttl=30)
+    borrowed = replace(lease, borrowed=True)
+    row = LedgerRow(run, "2-transfer", "a1", "applications", "hq", "acme", ItemState.CLAIMED, 1)
+    clock.pass_time(20)
+    store.record_items([row], lease=borrowed)
+    assert store.check_fence(borrowed, 10.0) == 10.0
+    assert store.leases()[0].expires_at == lease.expires_at
+    with pytest.raises(Fenced):
+        store.check_fence(borrowed, 10.1)
+    clock.pass_time(10)
+    with pytest.raises(Fenced):
+        store.record_items([row.but(state=ItemState.DELIVERED)], lease=borrowed)
+    store.acquire(run, actor=person("joe"), ttl=30)
+    with pytest.raises(Fenced):
+        store.record_items([row.but(state=ItemState.DELIVERED)], lease=borrowed)
+    assert [each.state for each in store.items(run=run)] == [ItemState.CLAIMED]
 
 
 def test_a_lease_that_was_renewed_a_moment_ago_is_only_looked_at(store, plan_for, person, clock):

@@ -66,6 +66,7 @@ def test_an_unknown_profile_is_a_usage_error(checkout: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_set_up_happens_once_and_again_when_it_must(checkout: Path) -> None:
     """Nothing to do the second time; a changed lock installs; a copied environment is remade,
     because its programs would start the Python of the original."""

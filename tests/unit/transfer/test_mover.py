@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
-from ccfailover.errors import Fenced, Refused
+from ccfailover.errors import Fenced, Refused, Rejected
 from ccfailover.model.items import ItemState
-from ccfailover.transfer.rows import reason_of
-from tests.unit.transfer.world import QUEUE, Fate, World, queue
+from tests.unit.transfer.world import QUEUE, Fate, Memory, World, queue
 
 Make = Callable[..., World]
 
@@ -52,12 +51,19 @@ def test_what_travels(make_world: Make) -> None:
 
 
 def test_nearest_deadline_first(make_world: Make) -> None:
-    """Within what the platform shows, the oldest application goes first; undated ones last."""
+    """Within what the platform shows, the oldest application goes first; those that do not say
+    when they were submitted may be older still: they go before it, and are told apart."""
     world = make_world(batch=10)
-    for name, day in (("c", None), ("b", "2026-02-01"), ("a", "2026-03-01"), ("d", "2026-01-01")):
+    for name, day in (("c", None), ("b", "20260201"), ("a", "2026-03-01"), ("d", "2026-01-01"),
+                      ("e", "NA")):
         world.hq.add(name, submitted=day)
-    world.move()
-    assert world.acme.puts == ["d", "b", "a", "c"]
+    asks = queue(item={"id": "uli", "submitted": "application_date"})
+    for _ in range(2):
+        result = world.mover(queue=asks).run(1000)
+        assert world.acme.puts == ["c", "e", "d", "a", "b"]
+        assert (result.moved, result.undated) == (5, 2)
+        assert "2 of them say no date of submission" in result.detail
+    assert world.move(run="r3").undated == 0
 
 
 def test_what_stays_stays_with_a_reason_and_one_more_receive(make_world: Make) -> None:
@@ -78,7 +84,7 @@ def test_what_stays_stays_with_a_reason_and_one_more_receive(make_world: Make) -
     assert world.hq.ids() == ["", "huge", "no1", "no2"]
     assert {message.receives for message in world.hq.messages.values()} == {1}
     assert world.hq.measure().hidden == 0
-    reasons = {row.item_id: reason_of(row) for row in world.store.items()
+    reasons = {row.item_id: row.reason for row in world.store.items()
                if row.state is ItemState.QUARANTINED}
     assert reasons["huge"] == "oversized: more than the 1500 bytes the queue allows"
     assert "malformed: the body is not JSON" in reasons.values()
@@ -89,7 +95,7 @@ def test_what_the_target_cannot_take_is_quarantined(make_world: Make) -> None:
     world = make_world()
     world.hq.add("huge", b"x" * 2001)
     world.move(queue=queue(max_item_bytes=5000))
-    assert reason_of(world.row("huge")) == "oversized: more than the 2000 bytes acme can take"
+    assert world.row("huge").reason == "oversized: more than the 2000 bytes acme can take"
 
 
 def test_identical_copies_are_delivered_once(make_world: Make) -> None:
@@ -135,17 +141,20 @@ def test_the_ledger_holds_no_body(make_world: Make) -> None:
     first = world.row("a1")
     world.move(run="r2", home=True)
     assert "SECRET" not in repr([first, *world.store.items()])
-    assert first.reason.split("[body")[1] != world.row("a1", "r2").reason.split("[body")[1]
+    assert first.digest != world.row("a1", "r2").digest
 
 
 @pytest.mark.parametrize(("fates", "moved", "duplicates", "ledger"), [
     (["transient", "transient"], 1, 0, ItemState.SETTLED),
     (["permanent"], 0, 0, ItemState.LEFT),
-    (["transient"] * 9, 0, 0, ItemState.LEFT),
+    (["transient"] * 11, 1, 0, ItemState.SETTLED),
+    (["transient"] * 12, 0, 0, ItemState.LEFT),
     (["lost"], 1, 1, ItemState.SETTLED),
     (["doubt"], 1, 1, ItemState.SETTLED),
     (["lost", "permanent"], 0, 1, ItemState.LEFT),
-    (["lost"] * 9, 0, 1, ItemState.LEFT),
+    (["lost"] * 11, 1, 1, ItemState.SETTLED),
+    (["lost"] * 12, 0, 1, ItemState.LEFT),
+    (["transient"] * 5 + ["permanent"], 0, 0, ItemState.LEFT),
 ])
 def test_partial_failures_item_by_item(make_world: Make, fates: list[str], moved: int,
                                        duplicates: int, ledger: ItemState) -> None:
@@ -164,6 +173,67 @@ def test_partial_failures_item_by_item(make_world: Make, fates: list[str], moved
     if ledger is ItemState.LEFT:
         assert next(iter(result.left)).startswith("target refused")
         assert world.hq.ids() == ["bad"] and world.hq.measure().visible == 1
+
+
+def test_what_stays_is_not_shown_again_with_what_was_not_taken(make_world: Make) -> None:
+    """Four puts fail, and the target is back when nothing else is there: the item goes in the same
+    run. One that may not go is looked at once."""
+    world = make_world()
+    world.hq.add("late")
+    world.hq.add("stays", fields={"stay": "no licence"})
+    world.hq.add("good")
+    world.acme.refuse["late"] = ["transient"] * 4
+    result = world.move()
+    assert result.moved == 2 and result.refused == 0 and result.complete
+    assert sorted(world.acme.ids()) == ["good", "late"]
+    (kept,) = world.hq.messages.values()
+    assert (kept.item.item_id, kept.receives) == ("stays", 1)
+    assert sum(claim.count("late") for claim in world.hq.claims) == 2
+
+
+def test_a_claim_that_ended_with_its_connection_makes_no_copy(make_world: Make) -> None:
+    """The source lost its connections and shows again, under other handles, messages that have no
+    ids: each is the one that was in hand, and no further copy of it."""
+    world = make_world(window=None)
+    for name in ("a1", "a2", "a3"):
+        message = world.hq.messages[world.hq.add(name)]
+        message.item = replace(message.item, message_id="")
+    world.acme.refuse = {"a2": ["doubt", *["lost"] * 3]}
+
+    cuts = iter(range(3))
+
+    def cut(done: int, total: int | None, note: str) -> None:
+        if next(cuts, None) is not None:
+            for message in world.hq.messages.values():
+                message.visible_at, message.handle = 0.0, "of a connection that is gone"
+
+    result = world.move(progress=cut)
+    assert result.moved == 3 and result.refused == 0
+    rows = list(world.store.items())
+    assert sorted(row.item_id for row in rows) == ["a1", "a2", "a3"], rows
+    assert {row.state for row in rows} == {ItemState.SETTLED}
+    assert not world.hq.messages and world.acme.ids().count("a2") == 1
+
+
+def test_a_source_that_extends_nothing_makes_no_message_of_two(make_world: Make) -> None:
+    """Two messages without ids, alike to the letter, at a source that refuses to extend a claim:
+    what it says nothing of is still in hand, so that they are two, of which one is delivered."""
+    world = make_world(batch=1)
+    for _ in range(2):
+        message = world.hq.messages[world.hq.add("a1")]
+        message.item = replace(message.item, message_id="")
+    world.acme.refuse = {"a1": ["transient"] * 4}
+
+    class Refuses(Memory):
+        def extend(self, handles: Sequence[str], seconds: float) -> Mapping[str, bool]:
+            if seconds:
+                raise Rejected("claims are not extended here")
+            return super().extend(handles, seconds)
+
+    world.hq.__class__ = Refuses
+    result = world.move()
+    assert (result.moved, result.duplicates_collapsed) == (1, 1), result
+    assert world.acme.ids() == ["a1"] and not world.hq.messages
 
 
 def test_an_idempotent_target_swallows_a_retry(make_world: Make) -> None:
@@ -309,13 +379,13 @@ def test_a_stranded_copy_that_is_gone_leaves_no_stale_reason(make_world: Make) -
     world.hq.add("a1")
     world.hq.dead_settle = True
     world.move()
-    assert reason_of(world.row("a1")) == "its copy could not be deleted at hq"
+    assert world.row("a1").reason == "its copy could not be deleted at hq"
     world.hq.dead = world.hq.dead_settle = False
     world.hq.messages.clear()  # our delete had worked, unheard
     world.runtime.sleep(300)
     world.move(worked=lambda: False)
     row = world.row("a1")
-    assert (row.state, reason_of(row)) == (ItemState.SETTLED, "no copy came back at hq")
+    assert (row.state, row.reason) == (ItemState.SETTLED, "no copy came back at hq")
 
 
 def test_near_the_last_claim(make_world: Make) -> None:
@@ -373,7 +443,7 @@ def test_a_claim_that_ended_is_not_delivered(make_world: Make) -> None:
     world.acme.delays = [31.0]
     result = world.move()
     assert (result.moved, world.acme.ids(), world.hq.ids()) == (1, ["a1"], [])
-    told = [reason_of(row) for row in world.store.item_history("a1")]
+    told = [row.reason for row in world.store.item_history("a1")]
     assert "its claim ended before it was delivered" in told
     assert world.hq.claims == [["a1"], ["a1"]]
 

@@ -35,6 +35,20 @@ def clear(world: World, fate: Fate | None = None, **more: object) -> ClearResult
                           **{**values, **more})  # type: ignore[arg-type]
 
 
+def test_a_copy_that_its_source_will_not_delete_is_stranded(make_world: Make) -> None:
+    """It is hidden in our own hands, so that nothing else is counted there; given back, it shows
+    again. That is no deletion."""
+    world = make_world(batch=10)
+    for number in range(3):
+        world.hq.add(f"a{number}")
+    world.hq.keeps = {"a1"}
+    result = world.move()
+    assert (result.moved, result.stranded) == (3, 1)
+    assert world.states() == {"a0": ItemState.SETTLED, "a1": ItemState.STRANDED,
+                              "a2": ItemState.SETTLED}
+    assert world.hq.ids() == ["a1"]
+
+
 def test_only_what_was_delivered_is_deleted(make_world: Make) -> None:
     """The stranded copies go; home's own items stay, looked at once and shown again."""
     world = strand(make_world)

@@ -79,6 +79,7 @@ class Memory(Backlog):
     """A backlog like SQS: claims end, old handles answer False, repeated keys may be swallowed.
 
     `lying`: a settle by a handle whose claim has ended is answered with yes, and deletes nothing.
+    `keeps`: ids whose copies it will not delete.
     `blind`: that many claims miss what is there, and the count lags as long.
 
     `refuse` gives the fate of a put by item id: a list of results to hand out first, one a put
@@ -97,6 +98,7 @@ class Memory(Backlog):
     keys: dict[str, float] = field(default_factory=dict)
     puts: list[str] = field(default_factory=list)
     travelled: list[WorkItem] = field(default_factory=list)
+    keeps: set[str] = field(default_factory=set)
     deaf: bool = False
     lying: bool = False
     blind: int = 0
@@ -113,7 +115,9 @@ class Memory(Backlog):
 
     def add(self, item_id: str, body: bytes = b"{}", **more: object) -> str:
         message_id = f"{self.name}-m{next(self.numbers)}"
-        fields = more.pop("fields", {})
+        fields = dict(more.pop("fields", {}))  # type: ignore[call-overload]
+        if more.get("submitted"):
+            fields["submitted"] = more["submitted"]
         self.messages[message_id] = Message(WorkItem(
             item_id=item_id, message_id=message_id, body=body, handle="",
             fields=fields, **more))  # type: ignore[arg-type]
@@ -169,6 +173,8 @@ class Memory(Backlog):
         out = {}
         for handle in handles:
             found = self._find(handle)
+            if found is not None and self.messages[found].item.item_id in self.keeps:
+                found = None
             if found is not None:
                 del self.messages[found]
             out[handle] = found is not None or self.lying
@@ -251,7 +257,8 @@ class MortalStore:
     def __init__(self, inner: Store, fate: Fate) -> None:
         self._inner = inner
         self._fate = fate
-        self.items = inner.items
+        self.items, self.items_of = inner.items, inner.items_of
+        self.item_tally, self.item_reasons = inner.item_tally, inner.item_reasons
 
     def record_items(self, rows: Sequence[LedgerRow], *, lease: object) -> None:
         del lease
