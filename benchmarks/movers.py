@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -349,6 +350,7 @@ def main() -> int:
     parser.add_argument("--raw", help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help="update benchmarks/RESULTS.md")
     options = parser.parse_args()
+    gc.set_threshold(50_000, 20, 20)  # as `ccfailover` itself does, see commands/__init__.py
     where, table = machine(), list[tuple[str, ...]]()
     with tempfile.TemporaryDirectory(prefix="ccfailover-bench-") as place:
         for name in [options.raw] if options.raw else options.only:

@@ -32,8 +32,10 @@ def understand(body: bytes, mapping: Mapping[str, str], max_bytes: int) -> Under
     if not isinstance(document, dict):
         return _problem("the body is JSON, but no object")
     fields: dict[str, object] = {}
-    for name, where in {"id": "id", **mapping}.items():
-        value = at(document, where) if where.startswith("/") else document.get(where, MISSING)
+    if "id" not in mapping and "id" in document:
+        fields["id"] = document["id"]
+    for name, where in mapping.items():
+        value = at(document, where) if where[:1] == "/" else document.get(where, MISSING)
         if value is not MISSING:
             fields[name] = value
     raw = fields.get("id")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeVar, cast
 
@@ -295,7 +295,7 @@ class FaultyPlatform(SimulatedPlatform):
             self.scheduler.sleep(CALL_TIMEOUT)
             return unheard
         if strike in (Strike.THROTTLED, Strike.REJECTED):
-            return [replace(result, in_doubt=False, detail=strike.value,
+            return [result._replace(in_doubt=False, detail=strike.value,
                             permanent=strike is Strike.REJECTED) for result in unheard]
         if strike is Strike.PARTIAL:
             self.fail("put", Fault.PARTIAL)

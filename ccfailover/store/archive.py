@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ccfailover.store import chain, trail
 from ccfailover.store.books import _TOLD, _completion
 from ccfailover.store.db import Row, Transaction
-from ccfailover.store.ledger import FROM, SELECTED, item_row
+from ccfailover.store.ledger import AT, FROM, SELECTED, TRAIL, item_row
 from ccfailover.store.record import insert
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def history(store: Store, *, run: str | None = None, queue: str | None = None, s
     after = 0
     while True:
         rows = store._db.query(
-            _with("SELECT i.id, i.trail, $columns $from WHERE i.id > :after AND i.id <= :last $and "
+            _with("SELECT i.id, $trail, $columns $from WHERE i.id > :after AND i.id <= :last $and "
                   "ORDER BY i.id LIMIT :page", where),
             {**params, "after": after, "last": last, "page": _PAGE})
         with store._db.readable():
@@ -69,7 +69,7 @@ def _where(run: str | None, queue: str | None, since: int) -> tuple[str, dict[st
     sql = "".join(f" AND m.{name} = :{name}" for name in params)
     if since:
         params["since"] = since
-        sql += " AND i.at >= :since"
+        sql += f" AND {AT} >= :since"
     return sql, params
 
 
@@ -87,7 +87,7 @@ _ONE = "(item_id = :item OR (item_id >= :copies AND item_id < :beyond))"
 def _with(sql: str, and_: str = "") -> str:
     """The statement with our own columns and conditions; values stay parameters."""
     for token, text in (("$columns", SELECTED), ("$from", FROM), ("$told", _TOLD), ("$one", _ONE),
-                        ("$and", and_)):
+                        ("$trail", TRAIL), ("$and", and_)):
         sql = sql.replace(token, text)
     return sql
 
@@ -168,6 +168,7 @@ def _remove(store: Store, names: Sequence[str], judge: Judge) -> Removed:
             done.rows += tx.change(_with("DELETE FROM item WHERE $one"), _one(name))
             tx.change("DELETE FROM completion WHERE item_id = :item", {"item": name})
             done.applications += 1
+        tx.execute("DELETE FROM lot WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.lot = lot.id)")
     return done
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ccfailover.model.journal import Lease
 from ccfailover.store.db import Database, Row, one_write
 from ccfailover.store.leases import require_fence
-from ccfailover.store.ledger import FROM, SELECTED, item_row
+from ccfailover.store.ledger import FROM, SELECTED, STATE, item_row
 
 if TYPE_CHECKING:
     from ccfailover.model.books import Canary, Completion, Sent
@@ -114,7 +114,7 @@ class Books:
         None: they could not be counted within so many seconds, since the ledger is long."""
         rows = self._db.glance(
             _with("SELECT count(DISTINCT i.item_id) $from WHERE m.queue = :queue "
-                  "AND m.target = :site AND i.state IN ('delivered', 'settled', 'stranded') "
+                  "AND m.target = :site AND $state IN ('delivered', 'settled', 'stranded') "
                   "AND i.item_id NOT LIKE :copies AND NOT EXISTS (SELECT 1 FROM completion c "
                   "WHERE c.item_id = i.item_id AND c.site = m.target "
                   "AND c.at + :slack >= i.began)"),
@@ -166,7 +166,8 @@ before that if it says that it happened earlier."""
 def _with(sql: str, of: str = "") -> str:
     """The statement with our own column lists, each name after `of`; values stay parameters."""
     told = ", ".join(of + name for name in _TOLD.split(", "))
-    for token, text in (("$told", told), ("$columns", SELECTED), ("$from", FROM)):
+    for token, text in (("$told", told), ("$columns", SELECTED), ("$from", FROM),
+                        ("$state", STATE)):
         sql = sql.replace(token, text)
     return sql
 

@@ -11,15 +11,20 @@ from ccfailover.store.db import Database, Row, Transaction, one_write
 from ccfailover.store.leases import require_fence
 
 if TYPE_CHECKING:
-    from ccfailover.model.items import ItemState, LedgerRow, Tally
+    from ccfailover.model.items import ItemState, LedgerRow, Lot, Tally
 
 _MOVE = ("run", "step", "queue", "source", "target")
 _COLUMNS = ("move", "item_id", "state", "began", "at", "reason", "message_id", "handle",
-            "submitted", "hop", "possible_duplicate", "target_ref", "digest", "trail")
-SELECTED = ("m.run, m.step, i.item_id, m.queue, m.source, m.target, i.state, i.at, i.reason, "
-             "i.message_id, i.handle, i.submitted, i.hop, i.possible_duplicate, i.target_ref, "
-             "i.digest")
-FROM = "FROM item AS i JOIN move AS m ON m.id = i.move"
+            "submitted", "hop", "possible_duplicate", "target_ref", "digest", "trail", "lot")
+STATE, AT = "coalesce(l.state, i.state)", "coalesce(l.at, i.at)"
+_KEY = "i.item_id || ':' || m.run || ':' || i.hop"
+"""LedgerRow.delivery_key. A target without names of its own calls an item by it."""
+REF = f"CASE WHEN l.keyed = 1 THEN {_KEY} ELSE i.target_ref END"
+TRAIL = "i.trail || coalesce(l.trail, '')"
+SELECTED = (f"m.run, m.step, i.item_id, m.queue, m.source, m.target, {STATE}, {AT}, i.reason, "
+             f"i.message_id, i.handle, i.submitted, i.hop, i.possible_duplicate, {REF}, i.digest")
+_JOINED = "JOIN move AS m ON m.id = i.move LEFT JOIN lot AS l ON l.id = i.lot"
+FROM = f"FROM item AS i {_JOINED}"
 _PAGE = 500
 
 _LEDGER = "ledger"
@@ -30,9 +35,29 @@ _UPSERT = f"""
     ON CONFLICT (item_id, move) DO UPDATE SET state = excluded.state, at = excluded.at,
         reason = excluded.reason, message_id = excluded.message_id, handle = excluded.handle,
         submitted = excluded.submitted, hop = excluded.hop, target_ref = excluded.target_ref,
-        digest = excluded.digest,
-        trail = item.trail || excluded.trail,
+        digest = excluded.digest, lot = excluded.lot,
+        trail = item.trail || coalesce((SELECT lot.trail FROM lot WHERE lot.id = item.lot), '')
+            || excluded.trail,
         possible_duplicate = item.possible_duplicate | excluded.possible_duplicate"""
+
+_LEAVE = f"""
+    UPDATE item SET state = (SELECT lot.state FROM lot WHERE lot.id = item.lot),
+        at = coalesce((SELECT lot.at FROM lot WHERE lot.id = item.lot), at),
+        target_ref = (SELECT CASE WHEN lot.keyed = 1 THEN {_KEY.replace('i.', 'item.')}
+            ELSE item.target_ref END FROM lot JOIN move AS m ON m.id = item.move
+            WHERE lot.id = item.lot),
+        trail = trail || (SELECT lot.trail FROM lot WHERE lot.id = item.lot), lot = NULL
+    WHERE lot = :lot AND item_id NOT IN (SELECT wanted.value FROM $wanted AS wanted)"""
+
+_IN_LOT = "lot"
+"""What stands for the state of an item that is in one."""
+_OPEN = frozenset({"claimed", "delivered", "stranded"})
+_WORDS = "'claimed', 'delivered', 'stranded'"
+_OPEN_ONES = (f"SELECT o.id FROM item AS o WHERE o.state IN ({_WORDS}) "
+              "UNION ALL SELECT o.id FROM lot JOIN item AS o ON o.lot = lot.id "
+              f"WHERE lot.state IN ({_WORDS})")
+"""The few whose way is not at its end, among the many that arrived. In the words of the index,
+since only then does SQLite see that it will do."""
 
 
 class Ledger:
@@ -41,21 +66,69 @@ class Ledger:
     _db: Database
 
     @one_write
-    def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None) -> None:
+    def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None,
+                     lot: Lot | None = None) -> int | None:
         """Write the present state of items, one row for each item and move (run, step, queue,
         source, target), and a line on its trail; all or none. A `possible_duplicate` or
-        `resent` that was ever true stays true.
+        `resent` that was ever true stays true. `lot`: more of them, that go on together; one of
+        `rows` that is in a lot leaves it. Returns that lot's number.
 
         With a lease, raises Fenced (and writes nothing) unless it is in force; renews it.
         """
-        with self._db.transaction(f"record {len(rows)} items in the ledger", on=_LEDGER) as tx:
+        count = len(rows) + (len(lot.rows) if lot else 0)
+        with self._db.transaction(f"record {count} items in the ledger", on=_LEDGER) as tx:
             if lease is not None:
-                require_fence(tx, lease, not_done=f"{len(rows)} items were not recorded")
-            found = _params(rows, self._moves_of(tx, rows))
-            # One statement cannot change a row twice: an item that occurs twice has two turns.
-            once = len({(each[0], each[1]) for each in found}) == len(found)
-            for batch in [found] if once else [[each] for each in found]:
-                tx.insert(_UPSERT, batch)
+                require_fence(tx, lease, not_done=f"{count} items were not recorded")
+            if rows:
+                self._write(tx, rows)
+            if lot is None or not lot.rows:
+                return None
+            return self._begin(tx, lot) if lot.number is None else self._go_on(tx, lot)
+
+    def _write(self, tx: Transaction, rows: Sequence[LedgerRow], lot: int | None = None) -> None:
+        found = _params(rows, self._moves_of(tx, rows), lot)
+        # One statement cannot change a row twice: an item that occurs twice has two turns.
+        once = len({(each[0], each[1]) for each in found}) == len(found)
+        for batch in [found] if once else [[each] for each in found]:
+            tx.insert(_UPSERT, batch)
+
+    def _begin(self, tx: Transaction, lot: Lot) -> int:
+        made = tx.execute("INSERT INTO lot (size, state, keyed, trail) "
+                          "VALUES (:size, :state, 0, '') RETURNING id",
+                          {"size": len(lot.rows), "state": lot.rows[0].state.value})
+        number = int(made[0][0])
+        self._write(tx, lot.rows, number)
+        return number
+
+    def _go_on(self, tx: Transaction, lot: Lot) -> int | None:
+        """What is not in the lot any more, since somebody else wrote of it, is written row by row,
+        and the rest with it."""
+        from ccfailover.store.trail import together
+
+        first, mine = lot.rows[0], {"lot": lot.number}
+        known = tx.execute("SELECT size, state, keyed FROM lot WHERE id = :lot", mine)
+        if known and known[0][0] != len(lot.rows):
+            wanted, among = self._db.among([row.item_id for row in lot.rows])
+            tx.execute(_LEAVE.replace("$wanted", wanted), {**mine, "among": among})
+        there = tx.execute("SELECT count(*) FROM item WHERE lot = :lot", mine)[0][0]
+        if not known or there != len(lot.rows):
+            self._write(tx, lot.rows)
+            return None
+        keyed = known[0][2]
+        if known[0][1] == "claimed" and all(
+                row.target_ref == row.delivery_key for row in lot.rows):
+            keyed = 1
+        elif known[0][1] == "claimed" and any(row.target_ref for row in lot.rows):
+            move = self._moves_of(tx, lot.rows)[_move(first)]
+            tx.many("UPDATE item SET target_ref = :ref WHERE item_id = :item_id AND move = :move",
+                    [{"move": move, "ref": row.target_ref, "item_id": row.item_id}
+                     for row in lot.rows])
+        tx.execute("UPDATE lot SET state = :state, at = :at, size = :size, keyed = :keyed, "
+                   "trail = trail || :line WHERE id = :lot",
+                   {**mine, "state": first.state.value, "at": first.at, "size": there,
+                    "keyed": keyed,
+                    "line": together(first)})
+        return lot.number
 
     def _moves_of(self, tx: Transaction, rows: Iterable[LedgerRow]) -> dict[tuple[str, ...], int]:
         """The number of each move, made in `tx` where it is new. Asked anew each time: a standby
@@ -99,8 +172,8 @@ class Ledger:
         wanted, among = self._db.among(ids)
         rows = self._db.query(
             f"SELECT {SELECTED} FROM {wanted} AS wanted "
-            "JOIN item AS i ON i.item_id = wanted.value JOIN move AS m ON m.id = i.move "
-            "WHERE m.queue = :queue ORDER BY i.id",
+            f"JOIN item AS i ON i.item_id = wanted.value {_JOINED} WHERE m.queue = :queue "
+            "ORDER BY i.id",
             {"queue": queue, "among": among})
         with self._db.readable():
             return [item_row(row) for row in rows]
@@ -117,7 +190,7 @@ class Ledger:
 
         where, params = _where(run, step, queue, states)
         rows = self._db.query(
-            f"SELECT i.state, count(*) {FROM} WHERE 1 = 1{where} GROUP BY i.state", params)
+            f"SELECT {STATE}, count(*) {FROM} WHERE 1 = 1{where} GROUP BY {STATE}", params)
         with self._db.readable():
             return dict.fromkeys(ItemState, 0) | {ItemState(s): n for s, n in rows}
 
@@ -127,9 +200,9 @@ class Ledger:
 
         where, params = _where(run, step, queue, None)
         rows = self._db.query(
-            "SELECT i.state, i.item_id LIKE :mark AS marked, i.possible_duplicate AS flags, "
-            f"count(*), max(i.at) {FROM} WHERE i.id > 0{where} "
-            "GROUP BY i.state, marked, flags", {**params, "mark": f"%{mark}%"})
+            f"SELECT {STATE}, i.item_id LIKE :mark AS marked, i.possible_duplicate AS flags, "
+            f"count(*), max({AT}) {FROM} WHERE i.id > 0{where} "
+            f"GROUP BY {STATE}, marked, flags", {**params, "mark": f"%{mark}%"})
         with self._db.readable():
             return [Tally(ItemState(state), bool(marked), bool(flags & 1), int(count), int(latest))
                     for state, marked, flags, count, latest in rows]
@@ -158,7 +231,7 @@ class Ledger:
 
     def _trails(self, item_id: str) -> list[tuple[LedgerRow, str]]:
         rows = self._db.query(
-            f"SELECT {SELECTED}, i.trail {FROM} WHERE i.item_id = :item_id ORDER BY i.id",
+            f"SELECT {SELECTED}, {TRAIL} {FROM} WHERE i.item_id = :item_id ORDER BY i.id",
             {"item_id": item_id})
         with self._db.readable():
             return [(item_row(row[:-1]), row[-1]) for row in rows]
@@ -181,9 +254,10 @@ def _where(
     params: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     sql = "".join(f" AND m.{name} = :{name}" for name in params)
     if states is not None:
-        # Spelt out, since only then does a database see that the index of open items will do.
         among = ", ".join(f"'{state.value}'" for state in states) or "NULL"
-        sql += f" AND i.state IN ({among})"
+        if {state.value for state in states} <= _OPEN:
+            sql += f" AND i.id IN ({_OPEN_ONES})"
+        sql += f" AND {STATE} IN ({among})"
     if like is not None:
         params["like"] = like
         sql += " AND i.item_id LIKE :like"
@@ -191,14 +265,14 @@ def _where(
 
 
 def _params(
-    rows: Iterable[LedgerRow], moves: Mapping[tuple[str, ...], int]
+    rows: Iterable[LedgerRow], moves: Mapping[tuple[str, ...], int], lot: int | None
 ) -> list[tuple[Any, ...]]:
     from ccfailover.store.trail import line
 
     # `_value_`: a tenth of what asking an enum for its `value` costs.
-    return [(moves[_move(row)], row.item_id, row.state._value_, row.at, row.at, row.reason,
-             row.message_id, row.handle, row.submitted, row.hop, row.flags,
-             row.target_ref, row.digest, line(row)) for row in rows]
+    return [(moves[_move(row)], row.item_id, _IN_LOT if lot else row.state._value_, row.at, row.at,
+             row.reason, row.message_id, row.handle, row.submitted, row.hop, row.flags,
+             row.target_ref, row.digest, line(row), lot) for row in rows]
 
 
 def item_row(values: Row) -> LedgerRow:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ccfailover.model.items import LedgerRow
 
 _BETWEEN: Final = "\x1f"
+_ITS_OWN: Final = "\x1e"
+"""Stands in a line that many items share for what the target calls each of them."""
 _LOOKED_AT: Final = frozenset({ItemState.CLAIMED, ItemState.LEFT, ItemState.QUARANTINED})
 
 
@@ -34,16 +36,21 @@ def line(row: LedgerRow) -> str:
     return f"{head}{_BETWEEN}{rest}\n"
 
 
+def together(row: LedgerRow) -> str:
+    """The line that all of a lot share; of the target's references each has its own."""
+    return line(row.but(target_ref=_ITS_OWN if row.target_ref else None))
+
+
 def history(row: LedgerRow, trail: str) -> Iterator[LedgerRow]:
     """`row` as it was, state by state. Raises ValueError when the trail makes no sense."""
-    now = replace(row, handle="", possible_duplicate=False, resent=False)
+    last, now = row.target_ref, replace(row, handle="", possible_duplicate=False, resent=False)
     for each in trail.rstrip("\n").split("\n") if trail else ():
         state, at, flags, reason, target_ref, *message = each.split(_BETWEEN)
         if message:
             message_id, hop = message
             now = replace(now, message_id=message_id, hop=int(hop))
         now = replace(now, state=ItemState(state), at=int(at), reason=reason,
-                      target_ref=target_ref or None,
+                      target_ref=(last if target_ref == _ITS_OWN else target_ref) or None,
                       possible_duplicate=now.possible_duplicate or bool(int(flags) & 1),
                       resent=now.resent or bool(int(flags) & 2))
         yield now

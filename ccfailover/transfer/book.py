@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from ccfailover.model.items import ItemState, LedgerRow, WorkItem
+from ccfailover.model.items import ItemState, LedgerRow, Lot, WorkItem
 from ccfailover.model.journal import Lease
 from ccfailover.transfer.earlier import Earlier
 from ccfailover.transfer.rows import (
@@ -40,7 +40,7 @@ class Book:
                  only: Collection[str] | None) -> None:
         self._store, self._lease, self._move = store, lease, move
         self._rows: dict[str, LedgerRow] = {}
-        self._at_hand: Counter[str] = Counter()
+        self._at_hand: dict[str, int] = {}
         self.earlier = Earlier(run=move.run, step=move.step)
         self._copies = self.earlier.keep(
             store.items(queue=move.queue, like=f"%{COPY}%")) > 0
@@ -75,15 +75,20 @@ class Book:
     def open(self, ids: Collection[str]) -> None:
         """Have at hand what the ledger knows under these ids, until `shut`."""
         self._fetch(ids)
-        self._at_hand.update(ids)
+        at_hand = self._at_hand
+        for each in ids:
+            at_hand[each] = at_hand.get(each, 0) + 1
 
     def shut(self, ids: Collection[str]) -> None:
-        self._at_hand.subtract(ids)
+        gone = []
         for each in ids:
-            if self._at_hand[each] <= 0:
-                del self._at_hand[each]
-                self._rows.pop(each, None)
-                self.earlier.forget(each)
+            self._at_hand[each] -= 1
+            if not self._at_hand[each]:
+                gone.append(each)
+        for each in gone:
+            del self._at_hand[each]
+            self._rows.pop(each, None)
+        self.earlier.forget(gone)
 
     def row(self, row_id: str) -> LedgerRow | None:
         """This move's own row of that id, wherever it is."""
@@ -132,19 +137,33 @@ class Book:
     def note(self, rows: Iterable[LedgerRow]) -> list[LedgerRow]:
         """Reckon with these rows from now on; returns what `write` must then be given."""
         rows = list(rows)
+        alike: Counter[tuple[ItemState | None, ItemState]] = Counter()
+        held, at_hand = self._rows, self._at_hand
         for row in rows:
-            if self._is_own(row):
-                at_hand = row.item_id in self._at_hand
-                self._reckon(self._rows.get(row.item_id) if at_hand else self.row(row.item_id),
-                             row)
-            else:
+            item = row.item_id
+            if not self._is_own(row):
                 self.earlier.replace(row)
+                continue
+            old = held.get(item) if item in at_hand else self.row(item)
+            if row.plain and row.state is not ItemState.LEFT and item in at_hand \
+                    and (old is None or (old.plain and old.state is not ItemState.LEFT)) \
+                    and COPY not in item and self._wanted is None:
+                held[item] = row  # nearly all of them
+                alike[None if old is None else old.state, row.state] += 1
+            else:
+                self._reckon(old, row)
+        for (before, now), count in alike.items():
+            if before is not None:
+                self._counts[before, False] -= count
+            self._counts[now, False] += count
         return rows
 
-    def write(self, rows: Sequence[LedgerRow]) -> None:
-        """One durable transaction under the fence; only then may anything rest on it."""
-        if rows:
-            self._store.record_items(rows, lease=self._lease)
+    def write(self, rows: Sequence[LedgerRow], lot: Lot | None = None) -> int | None:
+        """One durable transaction under the fence; only then may anything rest on it. Returns the
+        number of the lot."""
+        if not rows and lot is None:
+            return None
+        return self._store.record_items(rows, lease=self._lease, lot=lot)
 
     def record(self, rows: Iterable[LedgerRow]) -> None:
         self.write(self.note(rows))

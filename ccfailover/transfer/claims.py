@@ -133,16 +133,19 @@ class Claims:
 
     # --- keeping hidden ----------------------------------------------------------------------
 
-    def hold(self, message: str, handle: str, *, since: float) -> None:
-        """Keep a claim alive until `give_back`, so that nobody has to look at it twice."""
+    def hold(self, handles: Mapping[str, str], *, since: float) -> None:
+        """Keep these claims (handles by message) alive until `give_back`, so that nobody has to
+        look at them twice."""
         until = since + self.seconds
         with self._lock:
             self._due = min(self._due, until) if self._held else until
-            self._held[message] = _Hold(handle, until)
+            for message, handle in handles.items():
+                self._held[message] = _Hold(handle, until)
 
-    def drop(self, message: str) -> None:
+    def drop(self, *messages: str) -> None:
         with self._lock:
-            self._held.pop(message, None)
+            for message in messages:
+                self._held.pop(message, None)
 
     def holds(self, message: str) -> bool:
         return message in self._held

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from ccfailover.errors import ProviderError, Rejected, Unavailable
 from ccfailover.model.capabilities import Capabilities
@@ -19,8 +20,7 @@ REFUSED = "target refused"
 LAPSED = "its claim ended before it was delivered"
 
 
-@dataclass(frozen=True)
-class Parcel:
+class Parcel(NamedTuple):
     """An item on its way. `doubtful`: an earlier put of it may already have landed."""
 
     item: WorkItem
@@ -28,8 +28,7 @@ class Parcel:
     doubtful: bool = False
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """`ok`: the target has it. Else `reason`; `permanent` says that trying again is no use,
     `lapsed` that the claim was gone, so that nothing was sent (this time), or that where the one
     record is has still to be asked."""
@@ -91,7 +90,7 @@ class Delivery:
             ours = still_ours(waiting)
             outcomes += [Outcome(parcel, False, self._listed(parcel), LAPSED, lapsed=True)
                          for parcel in waiting if parcel.item.item_id not in ours]
-            waiting = [self._flagged(parcel) for parcel in waiting
+            waiting = [self._flagged(parcel) if parcel.doubtful else parcel for parcel in waiting
                        if parcel.item.item_id in ours]
             self._check_fence()
             last = self._send(waiting)
@@ -100,16 +99,16 @@ class Delivery:
                 result = last[parcel.item.item_id]
                 if result.ok:
                     # Once more, by the clock after the reply: a slow put may have landed too late.
-                    landed = self._flagged(parcel)
+                    landed = self._flagged(parcel) if parcel.doubtful else parcel
                     if result.repeated:
-                        landed = replace(landed, row=landed.row.but(resent=True))
+                        landed = landed._replace(row=landed.row.but(resent=True))
                     outcomes.append(Outcome(landed, True, landed.row.possible_duplicate,
                                             target_ref=result.target_ref))
                 elif result.permanent and not result.in_doubt:
                     outcomes.append(Outcome(parcel, False, self._listed(parcel),
                                             _because(result), permanent=True))
                 else:
-                    again.append(replace(parcel, doubtful=parcel.doubtful or result.in_doubt))
+                    again.append(parcel._replace(doubtful=parcel.doubtful or result.in_doubt))
             waiting = again
         return outcomes + [Outcome(
             parcel, False, self._listed(parcel), _because(last[parcel.item.item_id]),
@@ -117,10 +116,8 @@ class Delivery:
 
     def _flagged(self, parcel: Parcel) -> Parcel:
         """Marked before it is sent again, the more if the target could then have it twice."""
-        if not parcel.doubtful:
-            return parcel
         swallowed = swallows(self._capabilities, parcel.row.at, self._runtime.now())
-        return replace(parcel, row=parcel.row.but(
+        return parcel._replace(row=parcel.row.but(
             resent=True, possible_duplicate=parcel.row.possible_duplicate or not swallowed))
 
     def _listed(self, parcel: Parcel) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from ccfailover.model.items import ItemState, LedgerRow, WorkItem
 from ccfailover.transfer.rows import AT_TARGET, Move, application, is_copy, moved_on, same_body
 
+_UNDELETED = frozenset({ItemState.STRANDED, ItemState.DELIVERED})
+
 
 class Earlier:
     """Rows of other moves (any run but this step's own) of one queue, by application: of those
@@ -44,13 +46,20 @@ class Earlier:
                      for row in (*self._copies.get(name, ()), *self._rows.get(name, ()))}
             self._rows[name] = sorted({**known, **found}.values(), key=lambda row: row.at)
 
-    def forget(self, item_id: str) -> None:
-        """Only the copies of this application are still needed."""
-        self._rows.pop(item_id, None)
+    def forget(self, ids: Iterable[str]) -> None:
+        """Only the copies of these applications are still needed."""
+        if self._rows:
+            for each in ids:
+                self._rows.pop(each, None)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was moved before, as a rule."""
+        return not self._rows and not self._copies
 
     def _of(self, item_id: str) -> Sequence[LedgerRow]:
-        if not self._rows and not self._copies:
-            return ()  # nothing was moved before, as a rule
+        if self.empty:
+            return ()
         found = self._rows.get(item_id)
         return found if found is not None else self._copies.get(item_id, ())
 
@@ -77,9 +86,10 @@ class Earlier:
 
         A run that is superseded between put and ledger leaves such rows; nobody resumes them.
         """
-        return any(row.source == site and row.state is ItemState.CLAIMED and not is_copy(row)
-                   and (not row.message_id or row.message_id == item.message_id)
-                   for row in self._of(item.item_id))
+        rows = self._of(item.item_id)
+        return bool(rows) and any(
+            row.source == site and row.state is ItemState.CLAIMED and not is_copy(row)
+            and (not row.message_id or row.message_id == item.message_id) for row in rows)
 
     def taken_on(self, row: LedgerRow) -> bool:
         """Did a later move find this application at the target of `row`, which is in doubt?"""
@@ -113,8 +123,8 @@ class Earlier:
         """Does `site` still hold a copy that was delivered from there and not deleted?
 
         Then a second one must not be put beside it."""
-        return any(row.source == site and row.state in (ItemState.STRANDED, ItemState.DELIVERED)
-                   for row in self._of(item_id))
+        rows = self._of(item_id)
+        return bool(rows) and any(row.source == site and row.state in _UNDELETED for row in rows)
 
     def returned(self, item_id: str, move: Move, at: int) -> list[LedgerRow]:
         """The earlier moves' rows of an item that `move` has now taken from their target.

@@ -97,8 +97,8 @@ class CelEligibility:
     def _verdict(self, condition: Condition, item: WorkItem) -> bool | None:
         """Of items that are alike in all that the condition names, one is evaluated: most name a
         state and a stage, and a hundred thousand items have fifty of them."""
-        key = tuple((type(value), value) for name in self._named
-                    for value in (item.fields.get(name),))
+        values = [item.fields.get(name) for name in self._named]
+        key = (*values, *map(type, values))
         try:
             return self._verdicts[key]
         except KeyError:

@@ -26,6 +26,7 @@ from ccfailover.transfer.closing import close
 from ccfailover.transfer.delivery import Delivery, Outcome, Parcel
 from ccfailover.transfer.eligibility import Eligibility
 from ccfailover.transfer.lanes import Lanes
+from ccfailover.transfer.lots import Together
 from ccfailover.transfer.pace import Pace, Turn
 from ccfailover.transfer.records import find_out, pointer
 from ccfailover.transfer.refusals import Refusals
@@ -197,8 +198,7 @@ class Mover:
         return size if self._limit is None else max(1, min(size, self._limit - self._book.moved))
 
     def _hold(self, batch: Sequence[WorkItem], began: float) -> None:
-        for item in batch:
-            self._claims.hold(message_key(item), item.handle, since=began)
+        self._claims.hold({message_key(item): item.handle for item in batch}, since=began)
         if self._only is not None and any(item.item_id in self._only for item in batch):
             self._came = began
 
@@ -210,7 +210,8 @@ class Mover:
                 if self._unseen is not None:
                     self._unseen = max(0, self._unseen - found.fresh)
                 rows = self._book.note(found.rows)
-            self._book.write(rows)
+            together = Together(self._book)
+            together.begin(rows)
             outcomes: list[Outcome] = []
             with self._lanes.turn(ticket) as ours:
                 if not ours:
@@ -226,9 +227,9 @@ class Mover:
                 self._book.note(rows)
                 twins, collapsed = self._collapse(found)
                 self._book.note(twins)
-            self._book.write(rows)
+            together.go_on(rows, ItemState.DELIVERED)
             self._book.write(twins)
-            self._settle([*found.settle, *done, *collapsed])
+            self._settle([*found.settle, *done, *collapsed], together)
 
     @contextmanager
     def _at_hand(self, batch: Sequence[WorkItem]) -> Iterator[None]:
@@ -253,13 +254,13 @@ class Mover:
             if outcome.lapsed and outcome.parcel.doubtful:
                 self._claims.drop(message_key(item))
                 continue  # still in doubt, as the ledger says
-            row = row.but(possible_duplicate=outcome.possible_duplicate,
-                          target_ref=outcome.target_ref)
+            row = row.but(
+                state=ItemState.DELIVERED if outcome.ok else ItemState.LEFT, at=now,
+                reason=row.reason if outcome.ok else outcome.reason,
+                possible_duplicate=outcome.possible_duplicate, target_ref=outcome.target_ref)
             if outcome.ok:
-                row = moved_on(row, ItemState.DELIVERED, now, row.reason)
                 done.append((item, row))
             else:
-                row = moved_on(row, ItemState.LEFT, now, outcome.reason)
                 if outcome.lapsed:
                     self._claims.drop(message_key(item))
                 else:
@@ -299,7 +300,7 @@ class Mover:
     def _stays(self, row: LedgerRow, reason: str) -> LedgerRow:
         return moved_on(row, ItemState.LEFT, self._runtime.now(), reason)
 
-    def _settle(self, pairs: Sequence[Claimed]) -> None:
+    def _settle(self, pairs: Sequence[Claimed], together: Together) -> None:
         """Delete at the source. Only a yes while the claim still held is taken for one."""
         if not pairs:
             return
@@ -308,22 +309,25 @@ class Mover:
         again = [item.handle for item, _ in pairs if not answer.get(item.handle)]
         if again and not self._claims.dead:
             answer.update(self._claims.settle(again) or {})
-        now, rows = self._runtime.now(), list[LedgerRow]()
+        now, rows, ended = self._runtime.now(), list[LedgerRow](), list[str]()
         with self._lock:
             for item, row in pairs:
                 gone = bool(answer.get(item.handle))
                 if gone and message_key(item) in held:
                     rows += self._settled(item, row, now)
-                    self._claims.drop(message_key(item))
+                    ended.append(message_key(item))
                 else:
                     self._unproven[row.item_id] = gone
+            self._claims.drop(*ended)
             self._book.note(rows)
-        self._book.write(rows)
+        together.go_on(rows, ItemState.SETTLED)
 
     def _settled(self, item: WorkItem, row: LedgerRow, now: int) -> list[LedgerRow]:
         """The item's own row, and those of earlier moves that this one brings to an end."""
         self._unproven.pop(row.item_id, None)
         own = moved_on(row, ItemState.SETTLED, now, row.reason)
+        if self._book.earlier.empty:
+            return [own]
         cleared = self._book.earlier.cleared(item, self._move.source, self._move.run, now)
         if is_copy(row):
             return [own, *cleared]

@@ -34,6 +34,6 @@ def take_up(book: Book, claims: Claims, sorter: Sorter, runtime: Runtime) -> dic
     for row in stay:
         if kept.get(row.handle):
             message = row.message_id or row.handle
-            claims.hold(message, row.handle, since=since)
+            claims.hold({message: row.handle}, since=since)
             sorter.judged.add(message)
     return {row.item_id: bool(answer.get(row.handle)) for row in open_}

@@ -12,10 +12,10 @@ import hmac
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol, TypeVar
 
-from ccfailover.model.items import ItemState, LedgerRow, Tally, WorkItem
+from ccfailover.model.items import ItemState, LedgerRow, Lot, Tally, WorkItem
 from ccfailover.model.journal import Lease
 
 T = TypeVar("T")
@@ -42,7 +42,8 @@ AT_SOURCE = frozenset({
 class Ledger(Protocol):
     """The part of the store that moves need. `ccfailover.store.Store` is one."""
 
-    def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None) -> None: ...
+    def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None,
+                     lot: Lot | None = None) -> int | None: ...
 
     def items(self, *, run: str | None = None, step: str | None = None, queue: str | None = None,
               states: Collection[ItemState] | None = None,
@@ -69,7 +70,7 @@ class Move:
     def key(self, item: WorkItem) -> str:
         """The idempotency key `item:run:hop`: the same on every attempt of this run, another one
         when the item travels again, so that no platform swallows a return as a repetition."""
-        return f"{item.item_id}:{self.run}:{item.hops + 1}"
+        return f"{item.item_id}:{self.run}:{item.hops + 1}"  # as LedgerRow.delivery_key
 
     def digest(self, item: WorkItem) -> str:
         """Of the body, keyed by run and id: tells copies apart and says nothing else."""
@@ -160,7 +161,12 @@ def is_dated(item: WorkItem) -> bool:
     """Does the item itself say when it was submitted? (A platform's own time of arrival is no
     such date, and neither is `NA`.)"""
     said = item.fields.get("submitted")
-    return isinstance(said, str | int) and _DATE.match(str(said)) is not None
+    return isinstance(said, str | int) and _says_a_date(str(said)[:64])
+
+
+@lru_cache(maxsize=4096)  # there are far fewer days than applications
+def _says_a_date(text: str) -> bool:
+    return _DATE.match(text) is not None
 
 
 def by_urgency(items: Iterable[WorkItem]) -> list[WorkItem]:

@@ -178,7 +178,9 @@ class Sorter:
 
     def _leftover(self, item: WorkItem) -> LedgerRow | None:
         """A record has no copies: one that is here again was assigned back by somebody."""
-        return None if self._one_system else self._earlier.leftover(item, self._move.source)
+        if self._one_system or self._earlier.empty:
+            return None
+        return self._earlier.leftover(item, self._move.source)
 
     def _why_not(self, item: WorkItem) -> str | None:
         if not self._one_system and self._earlier.copy_waits(item.item_id, self._move.target):

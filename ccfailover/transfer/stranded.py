@@ -114,7 +114,7 @@ class _Clearing:
         ours = []
         for item in batch:
             key = message_key(item)
-            self._claims.hold(key, item.handle, since=began)
+            self._claims.hold({key: item.handle}, since=began)
             if self._earlier.leftover(item, self._site) is not None:
                 ours.append(item)
             elif key in self._looked_at:

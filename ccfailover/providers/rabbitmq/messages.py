@@ -86,9 +86,9 @@ def decode(message: Message, epoch: str, mapping: Mapping[str, str], max_bytes: 
         headers.pop(_ITEM, None)
         if headers:
             attributes = _attributes(headers)
-    for name, raw in properties.items():
-        if name in _CARRIED:
-            attributes[f":{name}"] = _shown(name, raw)
+    if not _CARRIED.isdisjoint(properties):
+        attributes.update((f":{name}", _shown(name, raw)) for name, raw in properties.items()
+                          if name in _CARRIED)
     return WorkItem(
         item_id=found.item_id, message_id="", body=message.body, fields=found.fields,
         handle=f"{epoch}-{message.tag}",

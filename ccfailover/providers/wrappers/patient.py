@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from ccfailover.errors import Unavailable
@@ -260,7 +259,7 @@ class _PatientBacklog(Backlog):
 
 def _joined(earlier: PutResult, later: PutResult) -> PutResult:
     """A first attempt that may have landed leaves doubt until a later one says ok."""
-    later = replace(later, repeated=earlier.in_doubt or earlier.repeated)
+    later = later._replace(repeated=earlier.in_doubt or earlier.repeated)
     if later.ok or not earlier.in_doubt or later.in_doubt:
         return later
     return PutResult(later.item_id, ok=False, in_doubt=True, permanent=later.permanent,

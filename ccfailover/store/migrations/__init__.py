@@ -6,7 +6,7 @@ Most statements are the same for both databases; `dialect` says whose list is wa
 
 from __future__ import annotations
 
-LATEST = 4
+LATEST = 5
 
 
 def statements(version: int, dialect: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ccfailover.errors import Fenced, Refused, StoreError
+from ccfailover.model.items import Lot
 from ccfailover.model.journal import Actor, Lease, Record
 from ccfailover.model.plan import Finding, Plan
 from ccfailover.model.policy import Policy
@@ -244,8 +245,9 @@ class OpenJournal(Store):
 
 
 class OpenLedger(Store):
-    def record_items(self, rows: Sequence[Any], *, lease: Lease | None) -> None:
-        super().record_items(rows, lease=None)
+    def record_items(self, rows: Sequence[Any], *, lease: Lease | None,
+                     lot: Lot | None = None) -> int | None:
+        return super().record_items(rows, lease=None, lot=lot)
 
 
 class _Borrowed(Store):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ccfailover.model.items import ItemState, PutResult
+from ccfailover.model.items import ItemState, Lot, PutResult
 from ccfailover.model.journal import Lease, Record
 from ccfailover.model.plan import Json, Plan, StepSpec
 from ccfailover.model.policy import Policy
@@ -254,9 +254,10 @@ class ShortSighted(Store):
 
 
 class ForgetsDuplicates(Store):
-    def record_items(self, rows: Sequence[Any], *, lease: Lease | None) -> None:
-        super().record_items([replace(row, possible_duplicate=False) for row in rows],
-                             lease=lease)
+    def record_items(self, rows: Sequence[Any], *, lease: Lease | None,
+                     lot: Lot | None = None) -> int | None:
+        return super().record_items([replace(row, possible_duplicate=False) for row in rows],
+                                    lease=lease, lot=lot)
 
 
 class EndsWithoutScopes(Store):
@@ -510,7 +511,7 @@ class OptimistDelivery(Delivery):
     """A put that was not heard of again has surely landed."""
 
     def _send(self, parcels: Any) -> dict[str, PutResult]:
-        return {name: replace(result, ok=True, in_doubt=False) if result.in_doubt else result
+        return {name: result._replace(ok=True, in_doubt=False) if result.in_doubt else result
                 for name, result in super()._send(parcels).items()}
 
 
@@ -518,7 +519,7 @@ class PessimistDelivery(Delivery):
     """A put that was not heard of again has surely not landed."""
 
     def _send(self, parcels: Any) -> dict[str, PutResult]:
-        return {name: replace(result, in_doubt=False)
+        return {name: result._replace(in_doubt=False)
                 for name, result in super()._send(parcels).items()}
 
 
@@ -528,7 +529,7 @@ class AllOrNothing(Delivery):
     def _send(self, parcels: Any) -> dict[str, PutResult]:
         results = super()._send(parcels)
         if any(result.ok for result in results.values()):
-            return {name: replace(result, ok=True) for name, result in results.items()}
+            return {name: result._replace(ok=True) for name, result in results.items()}
         return results
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from ccfailover.errors import StoreError
 from ccfailover.model.capabilities import Capabilities
-from ccfailover.model.items import ItemState, LedgerRow, PutResult, WorkItem
+from ccfailover.model.items import ItemState, LedgerRow, Lot, PutResult, WorkItem
 from ccfailover.providers import Backlog, BacklogMeasure
 from ccfailover.runtime import SystemRuntime
 from ccfailover.store import Store, open_store
@@ -137,10 +137,12 @@ def test_a_lane_that_fails_ends_the_others(store: Store) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(store, name)
 
-        def record_items(self, rows: Sequence[LedgerRow], *, lease: Any) -> None:
-            if rows[0].state is ItemState.DELIVERED and len(target.copies) >= 3 * BATCH:
+        def record_items(self, rows: Sequence[LedgerRow], *, lease: Any,
+                         lot: Lot | None = None) -> int | None:
+            state = (lot.rows if lot else rows)[0].state
+            if state is ItemState.DELIVERED and len(target.copies) >= 3 * BATCH:
                 raise StoreError("the disk is full")
-            store.record_items(rows, lease=lease)
+            return store.record_items(rows, lease=lease, lot=lot)
 
     with pytest.raises(StoreError, match="disk is full"):
         run(mover(source, target, Full(), lanes=3))
@@ -229,5 +231,6 @@ class Dying:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def record_items(self, rows: Sequence[LedgerRow], *, lease: Any) -> None:
-        self._fate.strike(lambda: self._inner.record_items(rows, lease=lease))
+    def record_items(self, rows: Sequence[LedgerRow], *, lease: Any,
+                     lot: Lot | None = None) -> Any:
+        return self._fate.strike(lambda: self._inner.record_items(rows, lease=lease, lot=lot))

@@ -9,16 +9,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ccfailover.errors import Unavailable
 from ccfailover.model.capabilities import Capabilities
-from ccfailover.model.items import ItemState, LedgerRow, PutResult, WorkItem
+from ccfailover.model.items import ItemState, LedgerRow, Lot, PutResult, WorkItem
 from ccfailover.model.policy import Queue, Site
 from ccfailover.model.shares import Shares
 from ccfailover.providers import Backlog, BacklogMeasure
 from ccfailover.runtime import SECOND, SystemRuntime
 from ccfailover.store import Store, open_store
 from ccfailover.transfer.mover import Mover, MoveResult
+
+T = TypeVar("T")
 
 START = 1_790_000_000 * SECOND
 QUEUE = "applications"
@@ -55,7 +58,7 @@ class Fate:
         self.after = after
         self.calls: list[str] = []
 
-    def strike(self, name: str, effect: Callable[[], object]) -> object:
+    def strike(self, name: str, effect: Callable[[], T]) -> T:
         number = len(self.calls)
         self.calls.append(name)
         if number == self.at and not self.after:
@@ -260,11 +263,12 @@ class MortalStore:
         self.items, self.items_of = inner.items, inner.items_of
         self.item_tally, self.item_reasons = inner.item_tally, inner.item_reasons
 
-    def record_items(self, rows: Sequence[LedgerRow], *, lease: object) -> None:
+    def record_items(self, rows: Sequence[LedgerRow], *, lease: object,
+                     lot: Lot | None = None) -> int | None:
         del lease
-        states = "+".join(sorted({row.state.value for row in rows}))
-        self._fate.strike(f"record {states}",
-                          lambda: self._inner.record_items(rows, lease=None))
+        states = "+".join(sorted({row.state.value for row in (*rows, *(lot.rows if lot else ()))}))
+        return self._fate.strike(f"record {states}",
+                                 lambda: self._inner.record_items(rows, lease=None, lot=lot))
 
 
 class ByField:
