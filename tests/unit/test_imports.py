@@ -60,6 +60,7 @@ CHECK = STATUS - {"commands.status"} | {
     "providers.wrappers.dry", "providers.wrappers.patient", "providers.wrappers.views",
     "store.migrations.m0001", "store.migrations.m0002", "store.migrations.m0003",
     "store.migrations.m0004",
+    "store.migrations.m0005",
 }
 """Of a policy that names only `http`, with a new store, so that every probe is due."""
 
@@ -67,6 +68,7 @@ ACT = (CHECK | RUNS) - {
     "commands.check", "health.nagios", "health.perfdata", "health.triggers", "health.values",
     "operations.check", "policy.conditions", "store.migrations.m0001", "store.migrations.m0002",
     "store.migrations.m0004",
+    "store.migrations.m0005",
     "store.migrations.m0003",
 } | {
     "commands.acting", "commands.failover", "commands.leaving", "commands.live",

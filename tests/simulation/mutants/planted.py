@@ -21,6 +21,7 @@ from ccfailover.runbooks.step import Observed, Step, Truth
 from ccfailover.simulation.clock_sim import Flow
 from ccfailover.simulation.engine_sim import Carrier, Flows
 from ccfailover.store import Store
+from ccfailover.store.db import Transaction
 from ccfailover.transfer.book import Book
 from ccfailover.transfer.claims import Claims
 from ccfailover.transfer.delivery import Delivery
@@ -258,6 +259,15 @@ class ForgetsDuplicates(Store):
                      lot: Lot | None = None) -> int | None:
         return super().record_items([replace(row, possible_duplicate=False) for row in rows],
                                     lease=lease, lot=lot)
+
+
+class MovesWholeLots(Store):
+    """Whoever is in a lot goes on with it, also what nobody knows to have arrived."""
+
+    def _go_on(self, tx: Transaction, lot: Lot) -> int | None:
+        tx.execute("UPDATE lot SET state = :state, at = :at WHERE id = :lot",
+                   {"state": lot.rows[0].state.value, "at": lot.rows[0].at, "lot": lot.number})
+        return lot.number
 
 
 class EndsWithoutScopes(Store):
@@ -642,6 +652,7 @@ def mutants() -> Iterator[Mutant]:
         ("a resume goes back behind a begun increment", forward(unbegun)),
         ("only the first twenty events are read", Flows(store=ShortSighted)),
         ("possible duplicates are forgotten", Flows(store=ForgetsDuplicates)),
+        ("a lot goes on as a whole", Flows(store=MovesWholeLots)),
         ("a run that ended keeps its scopes", Flows(store=EndsWithoutScopes)),
         ("a successor does not get its predecessor's scopes", Flows(store=HandsOnNothing)),
         ("applications are moved before the intake is", Flows(planner=intake_last)),

@@ -39,6 +39,9 @@ SURVIVORS: dict[str, str] = {
     "a claim lasts for ever":
         "needs a batch that stands still for longer than a claim (20 s) and less than the lease "
         "(30 s), and home's own consumer at that item just then; tests/unit/transfer",
+    "a lot goes on as a whole":
+        "needs one item of a batch whose put is in doubt when its claim ends, or whose deletion "
+        "alone fails; tests/unit/store/test_lots.py",
     "a move strands nothing":
         "needs a source that fails each deletion of one item to the end of the move and yet "
         "answers; to the judge it looks like the source that lies, a known limit; "
