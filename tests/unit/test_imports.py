@@ -59,17 +59,14 @@ CHECK = STATUS - {"commands.status"} | {
     "providers.http.template", "providers.params", "providers.patience", "providers.wrappers",
     "providers.wrappers.dry", "providers.wrappers.patient", "providers.wrappers.views",
     "store.migrations.m0001", "store.migrations.m0002", "store.migrations.m0003",
-    "store.migrations.m0004",
-    "store.migrations.m0005",
+    "store.migrations.m0004", "store.migrations.m0005",
 }
 """Of a policy that names only `http`, with a new store, so that every probe is due."""
 
 ACT = (CHECK | RUNS) - {
     "commands.check", "health.nagios", "health.perfdata", "health.triggers", "health.values",
     "operations.check", "policy.conditions", "store.migrations.m0001", "store.migrations.m0002",
-    "store.migrations.m0004",
-    "store.migrations.m0005",
-    "store.migrations.m0003",
+    "store.migrations.m0003", "store.migrations.m0004", "store.migrations.m0005",
 } | {
     "commands.acting", "commands.failover", "commands.leaving", "commands.live",
     "commands.switchover",

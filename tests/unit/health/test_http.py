@@ -116,8 +116,9 @@ def test_the_whole_poll_ends_at_its_deadline(runtime: SystemRuntime, job: Job, m
     jobs = [job("http", f"k{index}", url=f"http://127.0.0.1:{mute}/", timeout=30.0)
             for index in range(1100)]
     began = runtime.monotonic()
-    found = ask(runtime, *jobs, budget=2.5)
-    assert runtime.monotonic() - began < 2.5 + 1.0
+    # A fifth of it is left for asking a thousand, which a busy machine needs a second for.
+    found = ask(runtime, *jobs, budget=7.0)
+    assert runtime.monotonic() - began < 7.0 + 2.0
     assert len(found) == 1100
     assert all(found[f"k{index}"].outcome is UNKNOWN for index in range(1000, 1100))
     assert found["k0"].outcome is BAD
