@@ -143,13 +143,10 @@ class PostgresqlBacklog(Backlog):
         message, claim, body, submitted, hops, receives, attributes, created = row
         raw = bytes(body or b"")
         found = understand(raw, self._item, self._max_item)
-        sent = created.astimezone(UTC) if isinstance(created, datetime) else None
         return WorkItem(
             item_id=found.item_id, message_id=str(message), body=raw, fields=found.fields,
             handle=self._handle(str(claim), str(message)),
-            submitted=(submitted or found.submitted
-                       or (sent.isoformat(timespec="seconds").replace("+00:00", "Z")
-                           if sent else None)),
+            submitted=submitted or found.submitted or _instant(created),
             hops=int(hops or 0), receives=int(receives or 1), problem=found.problem,
             attributes=_carried(attributes))
 
@@ -219,8 +216,15 @@ def _columns(items: Sequence[WorkItem], keys: Mapping[str, str]) -> dict[str, ob
         "keys": [keys[item.item_id] for item in items], "bodies": [item.body for item in items],
         "items": [item.item_id for item in items], "submitted": [item.submitted for item in items],
         "hops": [item.hops for item in items],
-        "attributes": [json.dumps(dict(item.attributes)) for item in items],
+        "attributes": [json.dumps(dict(item.attributes)) if item.attributes else "{}"
+                       for item in items],
     }
+
+
+def _instant(created: object) -> str | None:
+    if not isinstance(created, datetime):
+        return None
+    return created.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _carried(found: object) -> dict[str, str]:
