@@ -171,9 +171,9 @@ class Lot:
     """Items of one move that go on together, so that the ledger writes their state once for all.
 
     `rows`: each in the state it is to have now, `plain`, all of one move and in one state. Without
-    a `number` they begin a lot, and the ledger gives it one; with it they go on, and whatever else
+    a `name` they begin a lot, and the ledger gives it one; with it they go on, and whatever else
     is in that lot leaves it and stays as it was.
     """
 
     rows: Sequence[LedgerRow]
-    number: int | None = None
+    name: str | None = None

@@ -154,7 +154,7 @@ def remove(store: Store, names: Sequence[str], judge: Judge) -> Removed:
 
 
 def _remove(store: Store, names: Sequence[str], judge: Judge) -> Removed:
-    done = Removed(0, 0, set(), {})
+    done, lots = Removed(0, 0, set(), {}), set[int]()
     # Nobody else writes meanwhile: what is judged is what is deleted.
     with store._db.transaction(f"prune {len(names)} applications from the ledger") as tx:
         open_ = _open_runs(tx.execute)
@@ -165,10 +165,14 @@ def _remove(store: Store, names: Sequence[str], judge: Judge) -> Removed:
                 done.kept[name] = why
                 continue
             done.runs |= {row.run for row in holding.rows}
+            lots.update(each for each, in tx.execute(_with(
+                "SELECT DISTINCT lot FROM item WHERE $one AND lot IS NOT NULL"), _one(name)))
             done.rows += tx.change(_with("DELETE FROM item WHERE $one"), _one(name))
             tx.change("DELETE FROM completion WHERE item_id = :item", {"item": name})
             done.applications += 1
-        tx.execute("DELETE FROM lot WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.lot = lot.id)")
+        for lot in sorted(lots):
+            tx.execute("DELETE FROM lot WHERE id = :lot AND NOT EXISTS "
+                       "(SELECT 1 FROM item WHERE item.lot = lot.id)", {"lot": lot})
     return done
 
 

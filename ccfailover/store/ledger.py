@@ -30,23 +30,28 @@ _PAGE = 500
 _LEDGER = "ledger"
 """One batch at a time: two that name the same items in another order would wait for each other."""
 
+ITS_OWN = "\x1e"
+"""Stands in a line of a trail that many items share for what the target calls each of them."""
+_LOTS_REF = f"CASE WHEN lot.keyed = 1 THEN {_KEY.replace('i.', 'item.')} ELSE item.target_ref END"
+_LOTS_TRAIL = (f"(SELECT replace(lot.trail, '{ITS_OWN}', coalesce({_LOTS_REF}, '')) FROM lot "
+               "JOIN move AS m ON m.id = item.move WHERE lot.id = item.lot)")
+"""What an item takes with it that leaves its lot: the lines that all share, with its own name."""
+
 _UPSERT = f"""
     INSERT INTO item ({', '.join(_COLUMNS)}) $rows
     ON CONFLICT (item_id, move) DO UPDATE SET state = excluded.state, at = excluded.at,
         reason = excluded.reason, message_id = excluded.message_id, handle = excluded.handle,
         submitted = excluded.submitted, hop = excluded.hop, target_ref = excluded.target_ref,
         digest = excluded.digest, lot = excluded.lot,
-        trail = item.trail || coalesce((SELECT lot.trail FROM lot WHERE lot.id = item.lot), '')
-            || excluded.trail,
+        trail = item.trail || coalesce({_LOTS_TRAIL}, '') || excluded.trail,
         possible_duplicate = item.possible_duplicate | excluded.possible_duplicate"""
 
 _LEAVE = f"""
     UPDATE item SET state = (SELECT lot.state FROM lot WHERE lot.id = item.lot),
         at = coalesce((SELECT lot.at FROM lot WHERE lot.id = item.lot), at),
-        target_ref = (SELECT CASE WHEN lot.keyed = 1 THEN {_KEY.replace('i.', 'item.')}
-            ELSE item.target_ref END FROM lot JOIN move AS m ON m.id = item.move
+        target_ref = (SELECT {_LOTS_REF} FROM lot JOIN move AS m ON m.id = item.move
             WHERE lot.id = item.lot),
-        trail = trail || (SELECT lot.trail FROM lot WHERE lot.id = item.lot), lot = NULL
+        trail = trail || {_LOTS_TRAIL}, lot = NULL
     WHERE lot = :lot AND item_id NOT IN (SELECT wanted.value FROM $wanted AS wanted)"""
 
 _IN_LOT = "lot"
@@ -54,10 +59,10 @@ _IN_LOT = "lot"
 _OPEN = frozenset({"claimed", "delivered", "stranded"})
 _WORDS = "'claimed', 'delivered', 'stranded'"
 _OPEN_ONES = (f"SELECT o.id FROM item AS o WHERE o.state IN ({_WORDS}) "
-              "UNION ALL SELECT o.id FROM lot JOIN item AS o ON o.lot = lot.id "
-              f"WHERE lot.state IN ({_WORDS})")
-"""The few whose way is not at its end, among the many that arrived. In the words of the index,
-since only then does SQLite see that it will do."""
+              "UNION ALL SELECT o.id FROM lot CROSS JOIN item AS o "
+              f"WHERE o.lot = lot.id AND lot.state IN ({_WORDS})")
+"""The few whose way is not at its end, among the many that arrived. In the words of the indexes,
+since only then does SQLite see that they will do; crossed, since then it looks at lots first."""
 
 
 class Ledger:
@@ -67,11 +72,11 @@ class Ledger:
 
     @one_write
     def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None,
-                     lot: Lot | None = None) -> int | None:
+                     lot: Lot | None = None) -> str | None:
         """Write the present state of items, one row for each item and move (run, step, queue,
         source, target), and a line on its trail; all or none. A `possible_duplicate` or
         `resent` that was ever true stays true. `lot`: more of them, that go on together; one of
-        `rows` that is in a lot leaves it. Returns that lot's number.
+        `rows` that is in a lot leaves it. Returns that lot's name.
 
         With a lease, raises Fenced (and writes nothing) unless it is in force; renews it.
         """
@@ -83,7 +88,7 @@ class Ledger:
                 self._write(tx, rows)
             if lot is None or not lot.rows:
                 return None
-            return self._begin(tx, lot) if lot.number is None else self._go_on(tx, lot)
+            return self._begin(tx, lot) if lot.name is None else self._go_on(tx, lot, lot.name)
 
     def _write(self, tx: Transaction, rows: Sequence[LedgerRow], lot: int | None = None) -> None:
         found = _params(rows, self._moves_of(tx, rows), lot)
@@ -92,21 +97,28 @@ class Ledger:
         for batch in [found] if once else [[each] for each in found]:
             tx.insert(_UPSERT, batch)
 
-    def _begin(self, tx: Transaction, lot: Lot) -> int:
-        made = tx.execute("INSERT INTO lot (size, state, keyed, trail) "
-                          "VALUES (:size, :state, 0, '') RETURNING id",
-                          {"size": len(lot.rows), "state": lot.rows[0].state.value})
+    def _begin(self, tx: Transaction, lot: Lot) -> str:
+        first = _first(lot.rows[0])
+        made = tx.execute("INSERT INTO lot (first, size, state, keyed, trail) "
+                          "VALUES (:first, :size, :state, 0, '') RETURNING id",
+                          {"first": first, "size": len(lot.rows),
+                           "state": lot.rows[0].state.value})
         number = int(made[0][0])
         self._write(tx, lot.rows, number)
-        return number
+        return f"{number} {first}"
 
-    def _go_on(self, tx: Transaction, lot: Lot) -> int | None:
+    def _go_on(self, tx: Transaction, lot: Lot, name: str) -> str | None:
         """What is not in the lot any more, since somebody else wrote of it, is written row by row,
-        and the rest with it."""
+        and the rest with it.
+
+        The number alone is no name: a standby that took over may have lost what was numbered
+        last, and give the number to another lot."""
         from ccfailover.store.trail import together
 
-        first, mine = lot.rows[0], {"lot": lot.number}
-        known = tx.execute("SELECT size, state, keyed FROM lot WHERE id = :lot", mine)
+        number, _, begun = name.partition(" ")
+        mine = {"lot": int(number)}
+        known = tx.execute("SELECT size, state, keyed FROM lot WHERE id = :lot AND first = :first",
+                           {**mine, "first": begun})
         if known and known[0][0] != len(lot.rows):
             wanted, among = self._db.among([row.item_id for row in lot.rows])
             tx.execute(_LEAVE.replace("$wanted", wanted), {**mine, "among": among})
@@ -119,16 +131,15 @@ class Ledger:
                 row.target_ref == row.delivery_key for row in lot.rows):
             keyed = 1
         elif known[0][1] == "claimed" and any(row.target_ref for row in lot.rows):
-            move = self._moves_of(tx, lot.rows)[_move(first)]
+            move = self._moves_of(tx, lot.rows)[_move(lot.rows[0])]
             tx.many("UPDATE item SET target_ref = :ref WHERE item_id = :item_id AND move = :move",
                     [{"move": move, "ref": row.target_ref, "item_id": row.item_id}
                      for row in lot.rows])
         tx.execute("UPDATE lot SET state = :state, at = :at, size = :size, keyed = :keyed, "
                    "trail = trail || :line WHERE id = :lot",
-                   {**mine, "state": first.state.value, "at": first.at, "size": there,
-                    "keyed": keyed,
-                    "line": together(first)})
-        return lot.number
+                   {**mine, "state": lot.rows[0].state.value, "at": lot.rows[0].at, "size": there,
+                    "keyed": keyed, "line": together(lot.rows)})
+        return name
 
     def _moves_of(self, tx: Transaction, rows: Iterable[LedgerRow]) -> dict[tuple[str, ...], int]:
         """The number of each move, made in `tx` where it is new. Asked anew each time: a standby
@@ -240,6 +251,11 @@ class Ledger:
 def _last(found: tuple[LedgerRow, str]) -> tuple[int, int]:
     row, trail = found
     return row.at, trail.count("\n")
+
+
+def _first(row: LedgerRow) -> str:
+    """Tells a lot from every other one: its first item, in its run, at that instant."""
+    return f"{row.run} {row.at} {row.item_id}"
 
 
 def _move(row: LedgerRow) -> tuple[str, ...]:

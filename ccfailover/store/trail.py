@@ -7,18 +7,17 @@ unit separator, which no field can contain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ccfailover.model.items import ItemState
+from ccfailover.store.ledger import ITS_OWN
 
 if TYPE_CHECKING:
     from ccfailover.model.items import LedgerRow
 
 _BETWEEN: Final = "\x1f"
-_ITS_OWN: Final = "\x1e"
-"""Stands in a line that many items share for what the target calls each of them."""
 _LOOKED_AT: Final = frozenset({ItemState.CLAIMED, ItemState.LEFT, ItemState.QUARANTINED})
 
 
@@ -36,9 +35,9 @@ def line(row: LedgerRow) -> str:
     return f"{head}{_BETWEEN}{rest}\n"
 
 
-def together(row: LedgerRow) -> str:
+def together(rows: Sequence[LedgerRow]) -> str:
     """The line that all of a lot share; of the target's references each has its own."""
-    return line(row.but(target_ref=_ITS_OWN if row.target_ref else None))
+    return line(rows[0].but(target_ref=ITS_OWN if any(row.target_ref for row in rows) else None))
 
 
 def history(row: LedgerRow, trail: str) -> Iterator[LedgerRow]:
@@ -50,7 +49,7 @@ def history(row: LedgerRow, trail: str) -> Iterator[LedgerRow]:
             message_id, hop = message
             now = replace(now, message_id=message_id, hop=int(hop))
         now = replace(now, state=ItemState(state), at=int(at), reason=reason,
-                      target_ref=(last if target_ref == _ITS_OWN else target_ref) or None,
+                      target_ref=(last if target_ref == ITS_OWN else target_ref) or None,
                       possible_duplicate=now.possible_duplicate or bool(int(flags) & 1),
                       resent=now.resent or bool(int(flags) & 2))
         yield now

@@ -158,9 +158,9 @@ class Book:
             self._counts[now, False] += count
         return rows
 
-    def write(self, rows: Sequence[LedgerRow], lot: Lot | None = None) -> int | None:
+    def write(self, rows: Sequence[LedgerRow], lot: Lot | None = None) -> str | None:
         """One durable transaction under the fence; only then may anything rest on it. Returns the
-        number of the lot."""
+        name of the lot."""
         if not rows and lot is None:
             return None
         return self._store.record_items(rows, lease=self._lease, lot=lot)

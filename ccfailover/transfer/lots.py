@@ -12,6 +12,9 @@ from collections.abc import Collection, Sequence
 from ccfailover.model.items import ItemState, LedgerRow, Lot
 from ccfailover.transfer.book import Book
 
+_Place = tuple[str, str, str]
+"""Of which move's step a row is, and of which item."""
+
 FEW = 2
 """With fewer it would cost more than it saves."""
 
@@ -21,8 +24,8 @@ class Together:
 
     def __init__(self, book: Book) -> None:
         self._book = book
-        self._number: int | None = None
-        self._inside: Collection[str] = ()
+        self._name: str | None = None
+        self._inside: Collection[_Place] = frozenset()
 
     def begin(self, rows: Sequence[LedgerRow]) -> None:
         """As `Book.write`."""
@@ -30,30 +33,30 @@ class Together:
         if len(alike) < FEW:
             self._book.write(rows)
             return
-        self._number = self._book.write(rest, Lot(alike))
-        self._inside = frozenset(row.item_id for row in alike)
+        self._name = self._book.write(rest, Lot(alike))
+        self._inside = frozenset(map(_place, alike))
 
     def go_on(self, rows: Sequence[LedgerRow], state: ItemState) -> None:
         """As `Book.write`, of rows of which most are in `state` now."""
-        if self._number is None:
+        alike, rest = _parted(rows, state, self._inside)
+        if self._name is None or not alike:
             self._book.write(rows)
             return
-        alike, rest = _parted(rows, state, self._inside)
-        if not alike:
-            self._book.write(rest)
-            return
-        self._number = self._book.write(rest, Lot(alike, self._number))
-        self._inside = frozenset(row.item_id for row in alike)
+        self._name = self._book.write(rest, Lot(alike, self._name))
+        self._inside = frozenset(map(_place, alike))
 
 
-def _parted(rows: Sequence[LedgerRow], state: ItemState, inside: Collection[str] | None
-            ) -> tuple[list[LedgerRow], Sequence[LedgerRow]]:
-    """Those that go on together, and the rest; of an item that is named twice the order counts."""
-    alike = [row for row in rows if row.state is state and row.plain
-             and (inside is None or row.item_id in inside)]
-    if len({row.item_id for row in rows}) != len(rows):
-        return [], rows
-    if len(alike) == len(rows):
-        return alike, ()
-    going = {row.item_id for row in alike}
-    return alike, [row for row in rows if row.item_id not in going]
+def _place(row: LedgerRow) -> _Place:
+    return row.run, row.step, row.item_id
+
+
+def _parted(rows: Sequence[LedgerRow], state: ItemState, inside: Collection[_Place] | None
+            ) -> tuple[list[LedgerRow], list[LedgerRow]]:
+    """Those that go on together, and the rest; what is named twice is written in its order."""
+    if len(set(map(_place, rows))) != len(rows):
+        return [], list(rows)
+    alike, rest = list[LedgerRow](), list[LedgerRow]()
+    for row in rows:
+        together = row.state is state and row.plain and (inside is None or _place(row) in inside)
+        (alike if together else rest).append(row)
+    return alike, rest

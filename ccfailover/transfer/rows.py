@@ -43,7 +43,7 @@ class Ledger(Protocol):
     """The part of the store that moves need. `ccfailover.store.Store` is one."""
 
     def record_items(self, rows: Sequence[LedgerRow], *, lease: Lease | None,
-                     lot: Lot | None = None) -> int | None: ...
+                     lot: Lot | None = None) -> str | None: ...
 
     def items(self, *, run: str | None = None, step: str | None = None, queue: str | None = None,
               states: Collection[ItemState] | None = None,

@@ -246,7 +246,7 @@ class OpenJournal(Store):
 
 class OpenLedger(Store):
     def record_items(self, rows: Sequence[Any], *, lease: Lease | None,
-                     lot: Lot | None = None) -> int | None:
+                     lot: Lot | None = None) -> str | None:
         return super().record_items(rows, lease=None, lot=lot)
 
 

@@ -256,7 +256,7 @@ class ShortSighted(Store):
 
 class ForgetsDuplicates(Store):
     def record_items(self, rows: Sequence[Any], *, lease: Lease | None,
-                     lot: Lot | None = None) -> int | None:
+                     lot: Lot | None = None) -> str | None:
         return super().record_items([replace(row, possible_duplicate=False) for row in rows],
                                     lease=lease, lot=lot)
 
@@ -264,10 +264,11 @@ class ForgetsDuplicates(Store):
 class MovesWholeLots(Store):
     """Whoever is in a lot goes on with it, also what nobody knows to have arrived."""
 
-    def _go_on(self, tx: Transaction, lot: Lot) -> int | None:
+    def _go_on(self, tx: Transaction, lot: Lot, name: str) -> str | None:
         tx.execute("UPDATE lot SET state = :state, at = :at WHERE id = :lot",
-                   {"state": lot.rows[0].state.value, "at": lot.rows[0].at, "lot": lot.number})
-        return lot.number
+                   {"state": lot.rows[0].state.value, "at": lot.rows[0].at,
+                    "lot": int(name.split()[0])})
+        return name
 
 
 class EndsWithoutScopes(Store):

@@ -55,7 +55,7 @@ def test_nobody_can_tell_a_lot_from_rows(store, clock, seed):
 
     def write(rows, lot=None):
         number = store.record_items([of("lots", row) for row in rows], lease=None, lot=lot and
-                                    Lot([of("lots", row) for row in lot.rows], lot.number))
+                                    Lot([of("lots", row) for row in lot.rows], lot.name))
         store.record_items([*rows, *(lot.rows if lot else ())], lease=None)
         state.update((row.item_id, row) for row in (*rows, *(lot.rows if lot else ())))
         return number
@@ -130,6 +130,40 @@ def test_what_left_a_lot_does_not_come_with_it(store):
     assert [row.state for row in store.item_history("u1")] == [CLAIMED, RETURNED, DELIVERED]
 
 
+def test_two_deliveries_keep_the_references_they_had(store):
+    """One that was delivered with its lot, claimed once more and delivered again: both are told."""
+    rows = [claimed("r", number, 5) for number in range(3)]
+    number = store.record_items([], lease=None, lot=Lot(rows))
+    store.record_items([], lease=None, lot=Lot(
+        [row.but(state=DELIVERED, at=6, target_ref=f"t-{row.item_id}") for row in rows], number))
+    store.record_items([rows[1].but(at=7)], lease=None)
+    store.record_items([rows[1].but(state=DELIVERED, at=8, target_ref="second")], lease=None)
+    assert [(row.state, row.at, row.target_ref) for row in store.item_history("u1")] == [
+        (CLAIMED, 5, None), (DELIVERED, 6, "t-u1"), (CLAIMED, 7, None), (DELIVERED, 8, "second")]
+
+
+def test_a_number_that_was_lost_and_given_again_is_another_lot(store):
+    """A standby took over without the last transactions: what was in the lost lot is written row by
+    row, and the new one of that number stays as it was."""
+    mine = [claimed("r", number, 5) for number in range(3)]
+    lost = store.record_items([], lease=None, lot=Lot(mine))
+    number = lost.split()[0]
+    with store._db.transaction("lose what was written last") as tx:
+        tx.execute("DELETE FROM item WHERE lot IS NOT NULL")
+        tx.execute("DELETE FROM lot")
+    other = store.record_items([], lease=None, lot=Lot(
+        [claimed("r", number, 6) for number in range(10, 13)]))
+    with store._db.transaction("as if the number had been lost, too") as tx:
+        tx.execute("UPDATE item SET lot = :lot WHERE lot IS NOT NULL", {"lot": int(number)})
+        tx.execute("UPDATE lot SET id = :lot", {"lot": int(number)})
+    assert store.record_items([], lease=None, lot=Lot(
+        [row.but(state=DELIVERED, at=7) for row in mine], lost)) is None
+    assert {row.item_id: row.state for row in store.items()} == {
+        **dict.fromkeys(("u10", "u11", "u12"), CLAIMED), **dict.fromkeys(("u0", "u1", "u2"),
+                                                                        DELIVERED)}
+    assert other.split()[1:] != lost.split()[1:]
+
+
 def test_a_lot_is_fenced_as_rows_are(store, clock, plan_for, person):
     """Nothing of it is written under a lease that is over, neither its begin nor its next state."""
     rows = [claimed("r", number, 5) for number in range(3)]
@@ -167,5 +201,7 @@ def test_open_items_are_found_without_reading_the_others(tmp_path, clock):
     [(sql, params)] = asked
     plan = [row[3] for row in query("EXPLAIN QUERY PLAN " + sql, params)]
     assert any("item_open" in line for line in plan) and any("item_lot" in line for line in plan)
-    assert not any(line.startswith("SCAN i") for line in plan), plan
+    assert any("lot_open" in line for line in plan), plan
+    assert not any("SCAN" in line and ("SCAN i" in line or "item_lot" in line)
+                   for line in plan), plan
     store.close()

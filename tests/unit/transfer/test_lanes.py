@@ -138,7 +138,7 @@ def test_a_lane_that_fails_ends_the_others(store: Store) -> None:
             return getattr(store, name)
 
         def record_items(self, rows: Sequence[LedgerRow], *, lease: Any,
-                         lot: Lot | None = None) -> int | None:
+                         lot: Lot | None = None) -> str | None:
             state = (lot.rows if lot else rows)[0].state
             if state is ItemState.DELIVERED and len(target.copies) >= 3 * BATCH:
                 raise StoreError("the disk is full")

@@ -264,7 +264,7 @@ class MortalStore:
         self.item_tally, self.item_reasons = inner.item_tally, inner.item_reasons
 
     def record_items(self, rows: Sequence[LedgerRow], *, lease: object,
-                     lot: Lot | None = None) -> int | None:
+                     lot: Lot | None = None) -> str | None:
         del lease
         states = "+".join(sorted({row.state.value for row in (*rows, *(lot.rows if lot else ()))}))
         return self._fate.strike(f"record {states}",
