@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -33,16 +34,19 @@ class HeldStore:
 
     def __init__(self, inner: Store, name: str, held: int, go: int) -> None:
         self._inner, self._name, self._held, self._go = inner, name, held, go
+        self._one = Lock()  # branches append side by side, and one of them is held
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def append(self, stream: str, kind: str, data: Any, **more: Any) -> Any:
         record = self._inner.append(stream, kind, data, **more)
-        if kind == "step.started" and self._held >= 0:
-            os.write(self._held, self._name.encode())
-            self._held = -1
-            hear(self._go, 1)
+        if kind == "step.started":
+            with self._one:
+                held, self._held = self._held, -1
+            if held >= 0:
+                os.write(held, self._name.encode())
+                hear(self._go, 1)
         return record
 
 
