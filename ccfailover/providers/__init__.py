@@ -55,6 +55,8 @@ class RouteState:
 
     `raw`: what stands there behind the shares (weights, TTLs …), in words of the adapter's own and
     without secrets, so that a way back can restore it and not the shares alone; None: they are all.
+    `was`, of a state that a shift is to start from: the `raw` before that shift's first attempt,
+    some of which may have been done since.
 
     `pending`: what the platform was asked for and has not come to yet (a person who is to do it).
     `refused`: why it will not do what it was asked for last ("" while that is not so). `told`: how
@@ -71,6 +73,7 @@ class RouteState:
     refused: str = ""
     told: str = ""
     raw: str | None = None
+    was: str | None = None
 
     def stands_at(self, shares: Shares) -> bool:
         """Whether it is so, and nothing is still to come: not even the same, since it may have

@@ -225,7 +225,11 @@ class CombinedRoute(_Combined[Route], Route):
                expected: RouteState | None, key: str) -> None:
         """`found`: what each lever is to be once more, where that is known."""
         known = expected.parts if expected is not None else ()
-        before = [*known] if known else [None] * len(self._parts)
+        before: list[RouteState | None] = [None] * len(self._parts)
+        if known:
+            was = self._known(expected.was if expected else None)
+            before = [now and replace(now, was=then.raw if then else None)
+                      for now, then in zip(known, was, strict=True)]
         if self._several.combine == "multiply":
             self._multiply(to, before, found, key)
         elif None not in before and None not in found:

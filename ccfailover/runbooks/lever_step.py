@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from ccfailover.errors import Refused, Rejected
@@ -279,7 +280,8 @@ class LeverStep(Step):
             if self.ctx.site_state(name) == State.DOWN:
                 raise Refused(f"{name} is down: no more work goes there", guard="dead_site",
                               hint="roll back, or plan anew with another receiver")
-        lever.shift(self.to, expected=current, key=self.ctx.key)
+        lever.shift(self.to, expected=replace(current, was=_found(snapshot).raw),
+                    key=self.ctx.key)
         self._asked = True
         return True
 

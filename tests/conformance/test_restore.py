@@ -116,6 +116,38 @@ def test_a_shift_that_ends_in_its_middle_is_rolled_back(route_subject: RouteSubj
             store.close()
 
 
+class Drained(Scene):
+    """One site has all; the others are off, as a shift leaves them."""
+
+    def begin(self) -> tuple[Store, str]:
+        self.subject.elsewhere({"hq": 100})
+        return Stage.begin(self)
+
+
+@pytest.mark.parametrize("kind", [Scene, Drained])
+def test_a_shift_that_ends_in_its_middle_is_resumed(route_subject: RouteSubject, policy: Policy,
+                                                    kind: type[Scene]) -> None:
+    """What the half did is not taken for somebody else's: in the end the platform stands, to the
+    last number, as after a run in which nothing happened."""
+    scene = kind(route_subject, policy, deadline=0.2)
+    if route_subject.pieces == 1 and not route_subject.prepares:
+        pytest.skip(f"{route_subject.whole}: half of it leaves nothing to go on from")
+    store, run = scene.begin()
+    assert scene.go(store, run, Bomb(None), back=False)
+    undisturbed = route_subject.raw()
+    store.close()
+    for number in range(1, route_subject.pieces + 1):
+        store, run = scene.begin()
+        route_subject.break_writes(number, route_subject.breaks[0])
+        assert scene.go(store, run, Bomb(None), back=False)
+        assert scene.state(store, run) is RunState.PAUSED
+        route_subject.mend()
+        assert scene.go(store, run, Bomb(None), back=False)
+        assert scene.state(store, run) is RunState.SUCCEEDED
+        assert route_subject.raw() == undisturbed, f"write {number}"
+        store.close()
+
+
 def test_what_cannot_be_brought_back_is_told(request: pytest.FixtureRequest,
                                              tmp_path: Path) -> None:
     """Somebody took a server into maintenance since, which a route that drains leaves alone: the

@@ -114,9 +114,9 @@ defaults
         "site's share goes to the site's other servers. With `zero: drain` or `zero: maint` that "
         "cannot be told once the whole site has been taken out so: a share puts all of its "
         "servers in again.",
-        "A shift that ends in its middle with `zero: drain` or `zero: maint` can leave some of a "
-        "site's servers out: a resume takes that for somebody else's hand, and gives the site's "
-        "share to the others. A rollback puts each server back as it was found.",
+        "A shift that ends in its middle with `zero: drain` or `zero: maint` is taken up where it "
+        "ended. A server of a receiving site that somebody puts into that same state between two "
+        "attempts is put in again: it looks like one that the first had not come to.",
         "Health is not a share: HAProxy sends what a server that is down would get to the others "
         "that have a weight.",
         "Requests that a persistence cookie or a stick table ties to a server still go there at "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -67,10 +67,8 @@ class HaproxyRoute(Route):
             weights = {name: server.carries for name, server in each.items()}
             with contextlib.suppress(Rejected):  # an aim that these servers cannot be set to
                 known.append(weights or self._weights(aim.shares, whole))
-        static = self._settings.static  # its weights are those of the configuration
-        return all(any(weights.get(name, 0) == server.carries
-                       or static and weights.get(name, 0) > 0 < server.carries
-                       for weights in known) for name, server in now.items())
+        return all(self._stands(server.carries, *(weights.get(name, 0) for weights in known))
+                   for name, server in now.items())
 
     def live(self) -> Mapping[str, int] | None:
         """Sessions in progress (`scur`) at each destination."""
@@ -103,7 +101,7 @@ class HaproxyRoute(Route):
         self._refuse_unexpressed(to)
         until = self._link.until()
         servers = self._servers(until)
-        weights = self._weights(to, servers)
+        weights = self._weights(to, self._ours(to, servers, expected))
         self._set(to, servers, weights, self._commands(servers, weights), expected, until)
 
     def restore(self, before: RouteState, *, expected: RouteState | None, key: str) -> None:
@@ -150,12 +148,35 @@ class HaproxyRoute(Route):
         """Each server is as it was read, or as an earlier attempt of ours left it."""
         before = dict(part.split("=", 1) for part in (expected.version or "").split(",")
                       if "=" in part)
-        static = self._settings.static  # its weights are those of the configuration
-        return all(
-            before.get(name) == str(servers[name].carries)
-            or weights.get(name, 0) == servers[name].carries
-            or static and weights.get(name, 0) > 0 < servers[name].carries
-            for name in self._named())
+        return all(before.get(name) == str(servers[name].carries)
+                   or self._stands(servers[name].carries, weights.get(name, 0))
+                   for name in self._named())
+
+    def _ours(self, to: Shares, servers: Mapping[str, Server],
+              expected: RouteState | None) -> Mapping[str, Server]:
+        """What to judge by which servers are ours to put in: what stood before the first attempt,
+        less what somebody else has taken out since; what stands now, if more than an attempt of
+        ours has happened. Half of a shift makes a site look as if others had been at it."""
+        was = Server.listed((expected.was or expected.raw) if expected else None)
+        if set(was) != set(self._named()):
+            return servers
+        since = {name: replace(before, inherited=True) for name, before in was.items()
+                 if _taken_since(before, servers[name])}
+        left = {**was, **since}
+        try:
+            first = self._weights(to, was)
+        except Rejected:
+            return servers
+        aims = [first, self._weights(to, left)]
+        same = all(name in since or self._stands(servers[name].carries, before.carries,
+                                                 *(aim.get(name, 0) for aim in aims))
+                   for name, before in was.items())
+        return left if same else servers
+
+    def _stands(self, carries: int, *ways: int) -> bool:
+        """At one of these weights. With `static` they are those of the configuration."""
+        return carries in ways or (
+            self._settings.static and carries > 0 and any(ways))
 
     def _weights(self, to: Shares, servers: Mapping[str, Server]) -> dict[str, int]:
         """Of each server that we may set, of the sites that get something."""
@@ -308,6 +329,11 @@ class HaproxyRoute(Route):
     def _refused(self, what: str, *, hint: str | None = None) -> Rejected:
         return Rejected(what, provider=self._link.provider, where=self._backend,
                         not_done=_UNCHANGED, hint=hint)
+
+
+def _taken_since(before: Server, now: Server) -> bool:
+    """By somebody else: a shift takes out no server of a site that it gives something to."""
+    return now.inherited or (now.maint and not before.maint) or (now.drain and not before.drain)
 
 
 def _answered(line: Line) -> int | None:

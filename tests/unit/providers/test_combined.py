@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -143,3 +144,31 @@ def test_the_first_must_count(first: bool) -> None:
             DNS.lever: Capabilities(routes=True, live=not first)}
     one = LeverSpec("edge", "calls", several=lever("replace"))
     assert combined(one, lambda part: each[part.lever]).live is first
+
+
+class Noting(Part):
+    """Keeps what it was told of the time before the first attempt."""
+
+    was: str | None = None
+
+    def read(self) -> RouteState:
+        return RouteState(self.shares, raw=f"{self.shares}")
+
+    def shift(self, to: Shares, *, expected: RouteState | None, key: str) -> None:
+        self.was = expected.was if expected else None
+        super().shift(to, expected=expected, key=key)
+
+
+@pytest.mark.parametrize("combine", ["replace", "multiply"])
+def test_each_lever_hears_what_it_was_itself(combine: str) -> None:
+    """An attempt after one that broke off: the levers tell their own doing from others'."""
+    edge, dns = Noting(), Noting()
+    edge.shares = dns.shares = HALF if combine == "replace" else HQ
+    route = act(combine, edge, dns, split=EDGE)
+    before = route.read()
+    edge.shares = HALF
+    route.shift(ACME, expected=replace(route.read(), was=before.raw), key="k")
+    assert edge.shares == ACME
+    assert edge.was == f"{HALF if combine == 'replace' else HQ}"
+    route.shift(HQ, expected=route.read(), key="k")
+    assert edge.was is None, "a first attempt has nothing before it"

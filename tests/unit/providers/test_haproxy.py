@@ -7,6 +7,7 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,87 @@ def test_a_shift_that_broke_off_half_way_is_in_doubt_and_taken_up_again(wide: Ha
         assert lever.read().shares not in (before.shares, Shares({"acme": 100}))
         lever.shift(Shares({"acme": 100}), expected=before, key="r/s")
         assert lever.read().shares == Shares({"acme": 100})
+
+
+PAIRS = {"hq": ["hq1", "hq2"], "acme": ["acme1", "acme2"]}
+
+
+def by_hand(server: Haproxy, zero: str) -> None:
+    """acme1 and acme2 are off as a shift leaves them, hq1 and hq2 take everything."""
+    off = "state ready" if zero == "weight" else f"state {zero}"
+    server.ask("; ".join(f"set server wide/{name} {off}; set weight wide/{name} "
+                         f"{0 if zero == 'weight' else 77}" for name in PAIRS["acme"]))
+    server.ask("; ".join(f"set server wide/{name} state ready; set weight wide/{name} 100"
+                         for name in PAIRS["hq"]))
+
+
+def commands_of(server: Haproxy, zero: str, to: dict[str, int]) -> list[str]:
+    """Every command of a shift from `by_hand`, in the order that HAProxy sees them in."""
+    by_hand(server, zero)
+    with LineWeather(server.api) as lines:
+        shift(route(server, "wide", address=f"127.0.0.1:{lines.port}", destinations=PAIRS,
+                    zero=zero), **to)
+        return [command for line in lines.writes for command in line.strip().split("; ")]
+
+
+@pytest.mark.parametrize("to", [{"hq": 40, "acme": 60}, {"acme": 100}], ids=["part", "all"])
+@pytest.mark.parametrize("zero", ["weight", "drain", "maint"])
+def test_half_of_a_shift_leaves_no_server_out_of_the_next(
+        wide: Haproxy, zero: str, to: dict[str, int]) -> None:
+    """Broken off after each of its commands, and said again by the same process or by another one
+    that reads anew and knows what stood before: each server of acme gets its part, as if nothing
+    had happened. Without that knowledge the ones still off look like somebody else's work."""
+    commands = commands_of(wide, zero, to)
+    whole = wide.weights("wide")
+    assert all(whole[name] for name in PAIRS["acme"])
+    lever = route(wide, "wide", destinations=PAIRS, zero=zero)
+    for number in range(1, len(commands)):
+        for resumed in (False, True):
+            by_hand(wide, zero)
+            before = lever.read()
+            wide.ask("; ".join(commands[:number]))
+            expected = replace(lever.read(), was=before.raw) if resumed else before
+            lever.shift(Shares(to), expected=expected, key="r/s")
+            at = f"after {number} of {len(commands)}, resumed: {resumed}"
+            assert wide.weights("wide") == whole, at
+
+
+@pytest.mark.parametrize("state", ["drain", "maint"])
+@pytest.mark.parametrize("zero", ["weight", "drain", "maint"])
+def test_what_somebody_takes_out_between_two_attempts_stays_out(
+        wide: Haproxy, zero: str, state: str) -> None:
+    """acme1 was put in by the half, and is taken out for repair before the rest."""
+    commands = commands_of(wide, zero, {"acme": 100})
+    lever = route(wide, "wide", destinations=PAIRS, zero=zero)
+    ready = 1 + max(number for number, command in enumerate(commands) if "acme1" in command)
+    by_hand(wide, zero)
+    before = lever.read()
+    wide.ask("; ".join(commands[:ready]))
+    wide.ask(f"set server wide/acme1 state {state}")
+    lever.shift(Shares({"acme": 100}), expected=replace(lever.read(), was=before.raw), key="r/s")
+    found = wide.weights("wide")
+    if zero == state:
+        # Nothing tells this from an attempt that has not come to acme1.
+        assert found["acme1"] and found["acme2"]
+    else:
+        assert (found["acme1"], bool(found["acme2"])) == (0, True)
+    assert lever.read().shares == Shares({"acme": 100})
+
+
+@pytest.mark.parametrize("zero", ["drain", "maint"])
+def test_after_other_changes_a_site_is_judged_by_what_stands_now(
+        wide: Haproxy, zero: str) -> None:
+    """Since then acme was put in with other shares, and acme2 taken out beside it."""
+    by_hand(wide, zero)
+    lever = route(wide, "wide", destinations=PAIRS, zero=zero)
+    before = lever.read()
+    shift(lever, hq=90, acme=10)
+    wide.ask(f"set server wide/acme2 state {zero}")
+    lever.shift(Shares({"hq": 50, "acme": 50}), expected=replace(lever.read(), was=before.raw),
+                key="r/s")
+    found = wide.weights("wide")
+    assert found["acme1"] and not found["acme2"]
+    assert lever.read().shares == Shares({"hq": 50, "acme": 50})
 
 
 @pytest.mark.parametrize("zero", ["drain", "maint"])
