@@ -24,14 +24,17 @@ from tests.crash.fire_scenes import RabbitScene, SqsScene
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import Rabbit
 
+DEEP = 20_000
+"""Messages that the SQS server bears in one queue: more than these flow through it."""
+
 
 @contextmanager
-def scene(pair: str, place: Path, seed: int) -> Iterator[Scene]:
+def scene(pair: str, place: Path, seed: int, items: int) -> Iterator[Scene]:
     if pair == "sqs":
         program = shutil.which("roto-server", path=str(Path(sys.executable).parent))
         if program is None:
             raise SystemExit("roto-server is not installed: make setup-dev")
-        found = SqsScene(program, place, seed)
+        found = SqsScene(program, place, seed, flows=items > DEEP)
         try:
             yield found
         finally:
@@ -60,7 +63,7 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=7200.0, help="seconds for it all")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ccfailover-fire-") as place, \
-            scene(options.pair, Path(place), options.seed) as found:
+            scene(options.pair, Path(place), options.seed, options.items) as found:
         burnt = burn(found, Path(place), items=options.items, kills=options.kills,
                      seed=options.seed, patience=options.patience)
         print(burnt.line())

@@ -16,6 +16,10 @@ from ccfailover.transfer.rows import Move
 ATTEMPTS = 4
 """Puts of one item before it is given back to its source."""
 
+PAUSE, BREATH = 0.2, 0.02
+"""Seconds before the next put, doubled with each: where nothing was taken, the target is in
+trouble; where some were, only those few are, and the rest of the batch waits for them."""
+
 REFUSED = "target refused"
 LAPSED = "its claim ended before it was delivered"
 
@@ -86,7 +90,8 @@ class Delivery:
             if not waiting:
                 break
             if attempt:
-                self._runtime.sleep(0.2 * 2**attempt * (0.5 + self._runtime.random()))
+                pause = BREATH if any(result.ok for result in last.values()) else PAUSE
+                self._runtime.sleep(pause * 2**attempt * (0.5 + self._runtime.random()))
             ours = still_ours(waiting)
             outcomes += [Outcome(parcel, False, self._listed(parcel), LAPSED, lapsed=True)
                          for parcel in waiting if parcel.item.item_id not in ours]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import select
 import subprocess
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from ccfailover.providers.sqs import SqsProvider
 from ccfailover.runtime import SystemRuntime
 from ccfailover.transfer.mover import LANES
 from tests import loans
-from tests.crash.fire import SECRETS, Count, End, Scene, id_of
+from tests.crash.fire import ROOT, SECRETS, Count, End, Scene, id_of
 from tests.servers import start
 from tests.servers.pgweather import PostgresWeather
 from tests.servers.postgres import Postgres
@@ -134,32 +137,96 @@ class SqsServer:
 SQS_WINDOW = LANES * SqsProvider.capabilities({}, {"ref": "q"}).max_batch
 
 
+class Through:
+    """Another process that keeps the source filled and consumes the target: see `flow`."""
+
+    def __init__(self, server: SqsServer, place: Path, items: Sequence[bytes]) -> None:
+        place.mkdir(exist_ok=True)
+        bodies, self._count = place / "bodies.jsonl", place / "arrived.json"
+        with bodies.open("wb") as out:
+            out.writelines(body + b"\n" for body in items)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.flow", json.dumps({
+                "port": server.port, "source": server.urls[0], "target": server.urls[1],
+                "bodies": str(bodies), "count": str(self._count)})],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self.poured = False
+
+    def look(self) -> bool:
+        """Whether the last message has gone into the source."""
+        assert self._process.stdout is not None
+        if not self.poured and select.select([self._process.stdout], [], [], 0)[0]:
+            self.poured = self._process.stdout.readline().strip() == "poured"
+        assert self.poured or self._process.poll() is None, "the flow has broken off"
+        return self.poured
+
+    def hold(self) -> None:
+        self._say("hold")
+        assert self._process.stdout is not None
+        while (said := self._process.stdout.readline().strip()) != "held":
+            assert said == "poured", "the flow has broken off"
+            self.poured = True
+
+    def go(self) -> None:
+        self._say("go")
+
+    def end(self) -> Counter[str]:
+        self._say("end")
+        assert self._process.wait(600) == 0
+        return Counter(json.loads(self._count.read_text(encoding="utf-8")))
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _say(self, word: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+
+
 class SqsScene(Scene):
-    """Two standard queues of one server that keeps them on disk; the target is not idempotent."""
+    """Two standard queues of one server that keeps them on disk; the target is not idempotent.
+    `flows`: all the while more comes in at the source, and what arrives is consumed."""
 
     swallows = False
     window = SQS_WINDOW
 
-    def __init__(self, program: str, place: Path, seed: int) -> None:
+    def __init__(self, program: str, place: Path, seed: int, *, flows: bool = False) -> None:
         self._server = SqsServer(program, place / "sqs", "hq", "acme")
+        self._place, self._flows = place, flows
+        self._flow: Through | None = None
         self.gate = Door(self._server.port, seed)
         self.gate.__enter__()
         self.source = self._server.end(self.gate.port)
         self.target = self._server.end(self.gate.port, 1)
 
     def fill(self, items: Sequence[bytes]) -> None:
-        self._server.fill(items)
+        if self._flows:
+            self._flow = Through(self._server, self._place / "flow", items)
+        else:
+            self._server.fill(items)
+
+    def filled(self) -> bool:
+        return self._flow is None or self._flow.look()
 
     def arrived(self) -> int:
         return self.gate.total
 
     def restart(self) -> None:
+        if self._flow is not None:
+            self._flow.hold()
         self._server.restart()
+        if self._flow is not None:
+            self._flow.go()
 
     def count(self) -> Count:
-        return Count(self._server.there(), self._server.there(1), Counter(self.gate.seen))
+        there = self._server.there(1) if self._flow is None else self._flow.end()
+        return Count(self._server.there(), there, Counter(self.gate.seen))
 
     def close(self) -> None:
+        if self._flow is not None:
+            self._flow.close()
         self.gate.__exit__(None, None, None)
         self._server.kill()
 
