@@ -35,9 +35,12 @@ def understand(body: bytes, mapping: Mapping[str, str], max_bytes: int) -> Under
     if "id" not in mapping and "id" in document:
         fields["id"] = document["id"]
     for name, where in mapping.items():
-        value = at(document, where) if where[:1] == "/" else document.get(where, MISSING)
-        if value is not MISSING:
-            fields[name] = value
+        if where[:1] == "/":
+            value = at(document, where)
+            if value is not MISSING:
+                fields[name] = value
+        elif where in document:
+            fields[name] = document[where]
     raw = fields.get("id")
     item_id = str(raw) if isinstance(raw, str | int) and not isinstance(raw, bool) else ""
     if not item_id.strip():

@@ -37,7 +37,8 @@ def line(row: LedgerRow) -> str:
 
 def together(rows: Sequence[LedgerRow]) -> str:
     """The line that all of a lot share; of the target's references each has its own."""
-    return line(rows[0].but(target_ref=ITS_OWN if any(row.target_ref for row in rows) else None))
+    ref = ITS_OWN if any(row.target_ref for row in rows) else None
+    return line(replace(rows[0], target_ref=ref))
 
 
 def history(row: LedgerRow, trail: str) -> Iterator[LedgerRow]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ccfailover.model.items import ItemState, LedgerRow, Lot, WorkItem
 from ccfailover.model.journal import Lease
@@ -129,6 +130,11 @@ class Book:
                 others.append(row)
         self.earlier.show(others)
 
+    @property
+    def own(self) -> tuple[str, str]:
+        """Run and step of this move's own rows."""
+        return self._move.run, self._move.step
+
     def _is_own(self, row: LedgerRow) -> bool:
         return row.run == self._move.run and row.step == self._move.step
 
@@ -137,22 +143,23 @@ class Book:
     def note(self, rows: Iterable[LedgerRow]) -> list[LedgerRow]:
         """Reckon with these rows from now on; returns what `write` must then be given."""
         rows = list(rows)
-        alike: Counter[tuple[ItemState | None, ItemState]] = Counter()
-        held, at_hand = self._rows, self._at_hand
+        alike = list[tuple[ItemState | None, ItemState]]()
+        held, at_hand, (run, step) = self._rows, self._at_hand, self.own
+        left, any_item = ItemState.LEFT, self._wanted is None
         for row in rows:
             item = row.item_id
-            if not self._is_own(row):
+            if row.run != run or row.step != step:
                 self.earlier.replace(row)
                 continue
             old = held.get(item) if item in at_hand else self.row(item)
-            if row.plain and row.state is not ItemState.LEFT and item in at_hand \
-                    and (old is None or (old.plain and old.state is not ItemState.LEFT)) \
-                    and COPY not in item and self._wanted is None:
+            if any_item and item in at_hand and COPY not in item and row.state is not left \
+                    and not (row.reason or row.possible_duplicate or row.resent) \
+                    and (old is None or (old.plain and old.state is not left)):
                 held[item] = row  # nearly all of them
-                alike[None if old is None else old.state, row.state] += 1
+                alike.append((None if old is None else old.state, row.state))
             else:
                 self._reckon(old, row)
-        for (before, now), count in alike.items():
+        for (before, now), count in Counter(alike).items():
             if before is not None:
                 self._counts[before, False] -= count
             self._counts[now, False] += count
@@ -178,7 +185,7 @@ class Book:
             if old.state is ItemState.LEFT:
                 self._reason(old, -1)
             if old.possible_duplicate and not row.possible_duplicate:
-                row = row.but(possible_duplicate=True)  # as the ledger keeps it
+                row = replace(row, possible_duplicate=True)  # as the ledger keeps it
         self._counts[row.state, copy] += 1
         self.possible_duplicates += row.possible_duplicate
         if row.state is ItemState.LEFT:

@@ -24,7 +24,7 @@ EMPTY_CLAIMS = 3
 [AWS SQS developer guide, short polling]."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Hold:
     handle: str
     until: float

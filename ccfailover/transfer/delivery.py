@@ -93,10 +93,11 @@ class Delivery:
                 pause = BREATH if any(result.ok for result in last.values()) else PAUSE
                 self._runtime.sleep(pause * 2**attempt * (0.5 + self._runtime.random()))
             ours = still_ours(waiting)
-            outcomes += [Outcome(parcel, False, self._listed(parcel), LAPSED, lapsed=True)
-                         for parcel in waiting if parcel.item.item_id not in ours]
-            waiting = [self._flagged(parcel) if parcel.doubtful else parcel for parcel in waiting
-                       if parcel.item.item_id in ours]
+            if len(ours) < len(waiting):
+                outcomes += [Outcome(parcel, False, self._listed(parcel), LAPSED, lapsed=True)
+                             for parcel in waiting if parcel.item.item_id not in ours]
+                waiting = [parcel for parcel in waiting if parcel.item.item_id in ours]
+            waiting = [self._flagged(parcel) if parcel.doubtful else parcel for parcel in waiting]
             self._check_fence()
             last = self._send(waiting)
             again: list[Parcel] = []
@@ -106,7 +107,7 @@ class Delivery:
                     # Once more, by the clock after the reply: a slow put may have landed too late.
                     landed = self._flagged(parcel) if parcel.doubtful else parcel
                     if result.repeated:
-                        landed = landed._replace(row=landed.row.but(resent=True))
+                        landed = landed._replace(row=replace(landed.row, resent=True))
                     outcomes.append(Outcome(landed, True, landed.row.possible_duplicate,
                                             target_ref=result.target_ref))
                 elif result.permanent and not result.in_doubt:
@@ -122,7 +123,7 @@ class Delivery:
     def _flagged(self, parcel: Parcel) -> Parcel:
         """Marked before it is sent again, the more if the target could then have it twice."""
         swallowed = swallows(self._capabilities, parcel.row.at, self._runtime.now())
-        return parcel._replace(row=parcel.row.but(
+        return parcel._replace(row=replace(parcel.row,
             resent=True, possible_duplicate=parcel.row.possible_duplicate or not swallowed))
 
     def _listed(self, parcel: Parcel) -> bool:

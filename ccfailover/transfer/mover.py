@@ -254,10 +254,9 @@ class Mover:
             if outcome.lapsed and outcome.parcel.doubtful:
                 self._claims.drop(message_key(item))
                 continue  # still in doubt, as the ledger says
-            row = row.but(
-                state=ItemState.DELIVERED if outcome.ok else ItemState.LEFT, at=now,
-                reason=row.reason if outcome.ok else outcome.reason,
-                possible_duplicate=outcome.possible_duplicate, target_ref=outcome.target_ref)
+            row = row.to(ItemState.DELIVERED if outcome.ok else ItemState.LEFT, now,
+                         row.reason if outcome.ok else outcome.reason,
+                         outcome.target_ref, outcome.possible_duplicate)
             if outcome.ok:
                 done.append((item, row))
             else:
@@ -312,10 +311,10 @@ class Mover:
         now, rows, ended = self._runtime.now(), list[LedgerRow](), list[str]()
         with self._lock:
             for item, row in pairs:
-                gone = bool(answer.get(item.handle))
-                if gone and message_key(item) in held:
+                gone, key = bool(answer.get(item.handle)), message_key(item)
+                if gone and key in held:
                     rows += self._settled(item, row, now)
-                    ended.append(message_key(item))
+                    ended.append(key)
                 else:
                     self._unproven[row.item_id] = gone
             self._claims.drop(*ended)

@@ -11,7 +11,7 @@ unknown, and never taken for 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ccfailover.model.items import ItemState, LedgerRow
 from ccfailover.model.plan import Json
@@ -162,7 +162,7 @@ def _flagged(row: LedgerRow, other: LedgerRow) -> LedgerRow:
     """With the flags of both."""
     if row.flags | other.flags == row.flags:
         return row
-    return row.but(possible_duplicate=row.possible_duplicate or other.possible_duplicate,
+    return replace(row, possible_duplicate=row.possible_duplicate or other.possible_duplicate,
                    resent=row.resent or other.resent)
 
 

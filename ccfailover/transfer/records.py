@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ccfailover.model.items import ItemState, LedgerRow, WorkItem
 from ccfailover.transfer.book import Book
@@ -71,7 +72,7 @@ def _found(outcomes: Sequence[Outcome], earlier: Earlier, settled: Settled,
     for outcome in outcomes:
         row = outcome.parcel.row
         if outcome.ok:
-            rows += settled(row.but(target_ref=outcome.target_ref))
+            rows += settled(replace(row, target_ref=outcome.target_ref))
         elif outcome.permanent and earlier.taken_on(row):
             rows.append(moved_on(row, ItemState.RETURNED, now, ASSIGNED_BACK))
         elif outcome.permanent:

@@ -11,8 +11,8 @@ import hashlib
 import hmac
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from ccfailover.model.items import ItemState, LedgerRow, Lot, Tally, WorkItem
@@ -78,20 +78,21 @@ class Move:
 
     def row(self, item: WorkItem, state: ItemState, at: int, *, row_id: str | None = None,
             reason: str = "", possible_duplicate: bool = False) -> LedgerRow:
-        return self._blank.but(
-            item_id=row_id or item.item_id, state=state, at=at, reason=reason,
-            message_id=item.message_id, handle=item.handle, submitted=item.submitted,
-            hop=item.hops + 1, possible_duplicate=possible_duplicate, digest=self.digest(item))
-
-    @cached_property
-    def _blank(self) -> LedgerRow:
-        return LedgerRow(self.run, self.step, "", self.queue, self.source, self.target,
-                         ItemState.CLAIMED, 0)
+        return LedgerRow(
+            self.run, self.step, row_id or item.item_id, self.queue, self.source, self.target,
+            state, at, reason, item.message_id, item.handle, item.submitted, item.hops + 1,
+            possible_duplicate, None, _digest(self.run, item))
 
 
 def _digest(run: str, item: WorkItem) -> str:
-    text = item.item_id.encode() + b"\0" + item.body
-    return hashlib.blake2b(text, key=run.encode()[:64], digest_size=16).hexdigest()
+    made = _keyed(run).copy()
+    made.update(item.item_id.encode() + b"\0" + item.body)
+    return made.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _keyed(run: str) -> hashlib.blake2b:
+    return hashlib.blake2b(key=run.encode()[:64], digest_size=16)
 
 
 def same_body(row: LedgerRow, item: WorkItem) -> bool:
@@ -102,8 +103,8 @@ def same_body(row: LedgerRow, item: WorkItem) -> bool:
 def moved_on(row: LedgerRow, state: ItemState, at: int, reason: str | None = None, *,
              handle: str | None = None) -> LedgerRow:
     """`row` in its next state; the reason of the former state goes unless another is given."""
-    return row.but(state=state, at=at, reason=reason or "",
-                   handle=row.handle if handle is None else handle)
+    row = row.to(state, at, reason or "", row.target_ref, row.possible_duplicate)
+    return row if handle is None else replace(row, handle=handle)
 
 
 def vanished(row: LedgerRow, state: ItemState, at: int, what: str, *, worked: bool) -> LedgerRow:
@@ -114,8 +115,8 @@ def vanished(row: LedgerRow, state: ItemState, at: int, what: str, *, worked: bo
     """
     kept = "" if row.reason.startswith(NOT_DELETED) else row.reason  # what is gone was not kept
     said = f"{what}: it may have been worked there" if worked else kept or what
-    return moved_on(row, state, at, said).but(
-        possible_duplicate=row.possible_duplicate or worked)
+    return replace(
+        moved_on(row, state, at, said), possible_duplicate=row.possible_duplicate or worked)
 
 
 def is_copy(row: LedgerRow) -> bool:

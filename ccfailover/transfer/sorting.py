@@ -76,10 +76,13 @@ class Sorter:
         self._limits = limits
         self._holds, self._dated = holds, dated
         self._runtime = runtime
+        self._first = False
         self.judged: set[str] = set()
 
     def sort(self, batch: Sequence[WorkItem]) -> Sorted:
         out = Sorted()
+        # As a rule nothing was moved before this move: then nothing is asked of that.
+        self._first = self._earlier.empty
         later: list[WorkItem] = []
         for item in by_urgency(batch):
             if item.problem is not None or not usable_id(item.item_id) or is_canary(item.item_id):
@@ -109,6 +112,8 @@ class Sorter:
     def _known(self, item: WorkItem, out: Sorted) -> bool:
         """Deal with a message that has a row of its own; False when it has none."""
         row, own = self._rows.get(copy_id(item)), self._rows.get(item.item_id)
+        if row is None and own is None:
+            return False
         # Of messages without ids, alike, which come once more, the first to come is the original.
         first = not item.message_id and own is not None and own.state is ItemState.LEFT
         if (row is None or first) and self._has_row(item):
@@ -178,12 +183,13 @@ class Sorter:
 
     def _leftover(self, item: WorkItem) -> LedgerRow | None:
         """A record has no copies: one that is here again was assigned back by somebody."""
-        if self._one_system or self._earlier.empty:
+        if self._one_system or self._first:
             return None
         return self._earlier.leftover(item, self._move.source)
 
     def _why_not(self, item: WorkItem) -> str | None:
-        if not self._one_system and self._earlier.copy_waits(item.item_id, self._move.target):
+        if not (self._first or self._one_system) and self._earlier.copy_waits(
+                item.item_id, self._move.target):
             return (f"a copy of it still waits at {self._move.target}; that one has to be "
                     "cleared first")
         most = self._limits.max_receives
@@ -207,7 +213,7 @@ class Sorter:
         if row is None or not doubtful:
             fresh = self._move.row(
                 item, ItemState.CLAIMED, now, reason=reason,
-                possible_duplicate=not self._one_system
+                possible_duplicate=not (self._first or self._one_system)
                 and self._earlier.in_doubt(item, self._move.source))
         else:
             # The instant of the first put is kept: from it the target's window runs.

@@ -24,6 +24,7 @@ _IN: Final = select.POLLIN | select.POLLPRI | select.POLLHUP | select.POLLERR
 _U32, _U64 = struct.Struct("!I"), struct.Struct("!Q")
 _PIECES: Final = 64
 """How much is read before a call, in pieces: a peer could go on for ever."""
+_KEPT: Final = frozenset({wire.DELIVER, wire.ACK, wire.NACK, wire.RETURN})
 _MOST_WAITING: Final = 70_000
 """Deliveries, confirms and returns that nobody has asked for yet; a prefetch is 65,535 at most."""
 
@@ -239,26 +240,49 @@ class Link:
     def _parse(self, data: bytes) -> None:
         if data[:1] == b"A":
             raise wire.Nonsense("it speaks another protocol, or another version of it")
-        for kind, begin, stop in wire.frames(data, self.largest):
+        at = 0
+        while True:
+            at = self._on_deliveries(data, at)
+            kind, stop = wire.frame_at(data, at, self.largest)
             if kind == wire.BODY:
-                self._on_body(data[begin:stop])
+                self._on_body(data[at + 7:stop])
             elif kind == wire.METHOD:
-                self._on_method(data, begin, stop)
+                self._on_method(data, at + 7, stop)
             elif kind == wire.CONTENT:
-                self._on_header(data, begin, stop)
+                self._on_header(data, at + 7, stop)
             elif kind == 0:
-                self._rest = data[begin:]
+                self._rest = data[at:]
+                return
             elif kind != wire.HEARTBEAT:
                 raise wire.Nonsense("there is no such frame")
+            at = stop + 1
+
+    def _on_deliveries(self, data: bytes, at: int) -> int:
+        """Take those that are there whole, and that there is room for; where the rest begins."""
+        if self._part is not None:
+            return at
+        messages, largest = self.messages, self.largest
+        free = _MOST_WAITING - self._waiting()
+        while free > 0 and (found := wire.delivery_at(data, at, largest)):
+            tag, redelivered, begin, end, stop = found
+            body = data[end + 8:stop - 1]
+            cost = len(body) + end - begin
+            if len(body) > self.cap or cost > self.room:
+                break
+            self.room -= cost
+            messages.append(Message(tag, redelivered, data[begin:end], body, len(body), False))
+            at, free = stop, free - 1
+        return at
+
+    def _waiting(self) -> int:
+        return len(self.messages) + len(self.confirms) + len(self.returned)
 
     def _on_method(self, data: bytes, at: int, stop: int) -> None:
         if stop - at < 4 or self._part is not None:
             raise wire.Nonsense("a method is cut, or comes within a message")
         number: int = _U32.unpack_from(data, at)[0]
-        if number in (wire.DELIVER, wire.ACK, wire.NACK, wire.RETURN):
-            waiting = len(self.messages) + len(self.confirms) + len(self.returned)
-            if waiting > _MOST_WAITING:
-                raise wire.Nonsense("it sends more than was asked for")
+        if number in _KEPT and self._waiting() > _MOST_WAITING:
+            raise wire.Nonsense("it sends more than was asked for")
         if number == wire.DELIVER:
             at += 5 + data[at + 4]
             if at + 9 > stop:

@@ -187,16 +187,17 @@ def content(item: WorkItem, key: str, frame_max: int) -> bytes:
     if len(item.body) > MAX_ITEM_BYTES:
         raise CannotTravel(f"it has {len(item.body)} bytes, a queue takes {MAX_ITEM_BYTES}")
     try:
-        identity = wire.short(key)
-        headers = [
-            _KEYS[_ITEM], wire.long(item.item_id), _KEYS[_HOPS], wire.long(str(item.hops)),
-            _KEYS[_KEY], wire.long(key)]
+        identity, name, size = wire.short(key), item.item_id.encode(), wire.size
+        hops, raw = b"%d" % item.hops, key.encode()
+        headers = [_KEYS[_ITEM], size(len(name)), name, _KEYS[_HOPS], size(len(hops)), hops,
+                   _KEYS[_KEY], size(len(raw)), raw]
         if item.submitted:
             headers += (_KEYS[_SUBMITTED], wire.long(item.submitted))
         if not item.attributes:
             table = b"".join(headers)
-            return wire.content(b"".join((b"\x30\x80", wire.long(table), _PERSISTENT, identity)),
-                                item.body, frame_max)
+            return wire.content(
+                b"".join((b"\x30\x80", size(len(table)), table, _PERSISTENT, identity)),
+                item.body, frame_max)
         return wire.content(_carry(item.attributes, headers, identity), item.body, frame_max)
     except (ValueError, struct.error, OverflowError) as error:
         if isinstance(error, CannotTravel):

@@ -7,7 +7,7 @@ bounded before it is looked at; whatever does not fit raises `Nonsense`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 HEADER: Final = b"AMQP\0\0\x09\x01"
@@ -32,6 +32,8 @@ SELECT, SELECT_OK = 0x55000A, 0x55000B
 
 _HEAD: Final = struct.Struct("!BHI")
 _U16, _U32, _U64 = struct.Struct("!H"), struct.Struct("!I"), struct.Struct("!Q")
+_METHOD, _CONTENT = struct.Struct("!BHII"), struct.Struct("!BHIHHQ")
+_TEXT: Final = ord("S")
 _ACK: Final = struct.Struct("!BHIIQBB")
 """A whole frame with an ack or a nack."""
 
@@ -58,6 +60,10 @@ def short(text: str | bytes) -> bytes:
     if len(raw) > 255:
         raise ValueError("longer than 255 bytes")
     return bytes((len(raw),)) + raw
+
+
+size = _U32.pack
+"""What stands before a long text: how many bytes it has."""
 
 
 def long(text: str | bytes) -> bytes:
@@ -131,10 +137,10 @@ def content(properties: bytes, body: bytes, frame_max: int) -> bytes:
     do not fit into a frame, which they must."""
     if len(properties) + 20 > frame_max:
         raise ValueError("its headers do not fit into a frame")
-    head = _HEAD.pack(CONTENT, 1, 12 + len(properties)) + struct.pack(
-        "!HHQ", 60, 0, len(body)) + properties + b"\xce"
-    if len(body) <= frame_max - 8:
-        return head + _HEAD.pack(BODY, 1, len(body)) + body + b"\xce" if body else head
+    head = _CONTENT.pack(CONTENT, 1, 12 + len(properties), 60, 0, len(body))
+    if 0 < len(body) <= frame_max - 8:
+        return b"".join((head, properties, b"\xce", _HEAD.pack(BODY, 1, len(body)), body, b"\xce"))
+    head += properties + b"\xce"
     step = frame_max - 8
     return head + b"".join(frame(BODY, body[at:at + step]) for at in range(0, len(body), step))
 
@@ -142,22 +148,44 @@ def content(properties: bytes, body: bytes, frame_max: int) -> bytes:
 # --- reading ---------------------------------------------------------------------------------
 
 
-def frames(data: bytes, largest: int) -> Iterator[tuple[int, int, int]]:
-    """(kind, begin, end) of the payload of each whole frame in `data`; the last value yielded has
-    kind 0 and says where the rest begins."""
-    at, end, unpack = 0, len(data), _HEAD.unpack_from
-    while end - at >= 8:
-        kind, _, size = unpack(data, at)
-        if size > largest:
-            raise Nonsense("a frame is larger than was agreed")
-        stop = at + 7 + size
-        if stop >= end:
-            break
-        if data[stop] != END:
-            raise Nonsense("a frame has no end")
-        yield kind, at + 7, stop
-        at = stop + 1
-    yield 0, at, end
+def frame_at(data: bytes, at: int, largest: int) -> tuple[int, int]:
+    """Its kind, and where its payload ends, which begins 7 bytes behind `at`; kind 0 where it is
+    not whole."""
+    if len(data) - at < 8:
+        return 0, at
+    kind, _, size = _HEAD.unpack_from(data, at)
+    if size > largest:
+        raise Nonsense("a frame is larger than was agreed")
+    stop = at + 7 + size
+    if stop >= len(data):
+        return 0, at
+    if data[stop] != END:
+        raise Nonsense("a frame has no end")
+    return kind, stop
+
+
+def delivery_at(data: bytes, at: int, largest: int) -> tuple[int, bool, int, int, int] | None:
+    """A delivery with all its frames and its body in one piece, as nearly all of them are: tag,
+    redelivered, where its properties begin and end, where all of it ends (its body then lies
+    between the second but 8 and the last but 1). None: it is to be looked at frame by frame."""
+    end = len(data)
+    if end - at < 50:
+        return None
+    kind, _, size, number = _METHOD.unpack_from(data, at)
+    head, tag = at + 8 + size, at + 12 + data[at + 11]
+    if (kind != METHOD or number != DELIVER or size > largest or tag + 9 >= head
+            or head + 19 > end or data[head - 1] != END):
+        return None
+    kind, _, size, _, _, whole = _CONTENT.unpack_from(data, head)
+    body = head + 8 + size
+    if kind != CONTENT or not 14 <= size <= largest or body + 8 > end or data[body - 1] != END:
+        return None
+    kind, _, size = _HEAD.unpack_from(data, body)
+    stop = body + 8 + size
+    if kind != BODY or not 0 < size <= largest or size != whole or stop > end \
+            or data[stop - 1] != END:
+        return None
+    return _U64.unpack_from(data, tag)[0], bool(data[tag + 8] & 1), head + 19, body - 1, stop
 
 
 class Reader:
@@ -201,7 +229,7 @@ class Reader:
             begin = at + 1
             at = begin + data[at]
             name = data[begin:at].decode("utf-8", "replace")
-            if data[at:at + 1] == b"S" and at + 5 <= stop:  # nearly always
+            if at + 5 <= stop and data[at] == _TEXT:  # nearly always
                 begin = at + 5
                 at = begin + _U32.unpack_from(data, at + 1)[0]
                 found[name] = ("S", data[begin:at])

@@ -91,10 +91,14 @@ def test_an_address_that_makes_no_sense_is_not_quoted(url: str) -> None:
 
 def decoded(raw: bytes, frame_max: int = wire.FRAME_MAX) -> Message:
     """The content of a publish, as a delivery of it would come."""
-    parts = [(kind, raw[begin:end]) for kind, begin, end in wire.frames(raw, frame_max)]
-    assert parts[0][0] == wire.CONTENT and parts[-1] == (0, b"")
-    body = b"".join(part for _, part in parts[1:-1])
-    assert all(kind == wire.BODY for kind, _ in parts[1:-1])
+    parts, at = list[tuple[int, bytes]](), 0
+    while (found := wire.frame_at(raw, at, frame_max))[0]:
+        kind, stop = found
+        parts.append((kind, raw[at + 7:stop]))
+        at = stop + 1
+    assert parts[0][0] == wire.CONTENT and at == len(raw)
+    body = b"".join(part for _, part in parts[1:])
+    assert all(kind == wire.BODY for kind, _ in parts[1:])
     assert int.from_bytes(parts[0][1][4:12], "big") == len(body)
     return Message(1, False, parts[0][1][12:], body, len(body), False)
 
@@ -215,6 +219,48 @@ def test_whatever_comes_is_an_error_of_ours(pieces: list[bytes]) -> None:
         peer.link.until(lambda: False, peer.soon())
     assert peer.link.closed
     peer.close()
+
+
+def delivery(tag: int, consumer: str, properties: bytes, body: bytes, cut: int) -> bytes:
+    """As a broker sends it, its body in pieces of `cut` bytes."""
+    pieces = [body[at:at + cut] for at in range(0, len(body), cut)]
+    return (wire.method(wire.DELIVER, wire.short(consumer) + struct.pack("!QB", tag, tag & 1)
+                        + wire.short("") + wire.short("q"))
+            + wire.frame(wire.CONTENT, struct.pack("!HHQ", 60, 0, len(body)) + b"\0\0" + properties)
+            + b"".join(wire.frame(wire.BODY, piece) for piece in pieces))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    sent=st.lists(st.builds(
+        delivery, st.integers(0, (1 << 64) - 1), st.sampled_from(["c", "consumer" * 8]),
+        st.binary(max_size=30), st.binary(max_size=90), st.sampled_from([7, 100])), max_size=6),
+    between=st.sampled_from([b"", wire.HEARTBEAT_FRAME, wire.ack(3, False)]),
+    room=st.sampled_from([60, 10_000]), cap=st.sampled_from([50, 1000]),
+    broken=st.one_of(st.none(), st.tuples(st.integers(0, 400), st.integers(0, 255))))
+def test_deliveries_at_once_and_bit_by_bit_are_the_same(
+        sent: list[bytes], between: bytes, room: int, cap: int,
+        broken: tuple[int, int] | None) -> None:
+    """Those that have come whole are taken in one go: it finds what frame by frame is found, with
+    any byte of it another one, too."""
+    stream = bytearray(between.join(sent))
+    if broken is not None and broken[0] < len(stream):
+        stream[broken[0]] = broken[1]
+    found = []
+    for size in (len(stream) or 1, 40):
+        peer = Peer()
+        peer.link.room, peer.link.cap, peer.link.largest = room, cap, 4096
+        kept, ended = peer.link.messages, False
+        for at in range(0, len(stream), size):
+            peer.say(bytes(stream[at:at + size]))
+            try:
+                peer.link.read(0, peer.soon())
+            except ProviderError:
+                ended = True
+                break
+        found.append((kept, ended, peer.link.confirms, peer.link.room))
+        peer.close()
+    assert found[0] == found[1]
 
 
 def test_a_flood_is_cut_off(peer: Peer) -> None:

@@ -358,10 +358,10 @@ def test_a_borrowed_lease_is_good_for_writing_and_never_prolonged(
         store.check_fence(borrowed, 10.1)
     clock.pass_time(10)
     with pytest.raises(Fenced):
-        store.record_items([row.but(state=ItemState.DELIVERED)], lease=borrowed)
+        store.record_items([replace(row, state=ItemState.DELIVERED)], lease=borrowed)
     store.acquire(run, actor=person("joe"), ttl=30)
     with pytest.raises(Fenced):
-        store.record_items([row.but(state=ItemState.DELIVERED)], lease=borrowed)
+        store.record_items([replace(row, state=ItemState.DELIVERED)], lease=borrowed)
     assert [each.state for each in store.items(run=run)] == [ItemState.CLAIMED]
 
 

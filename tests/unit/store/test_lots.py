@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -17,15 +18,15 @@ NEXT = {CLAIMED: DELIVERED, DELIVERED: SETTLED}
 
 
 def claimed(run: str, number: int, at: int, **changes: object) -> LedgerRow:
-    return LedgerRow(run, "step", f"u{number}", "apps", "hq", "acme", CLAIMED, at,
-                     message_id=f"m{number}", handle=f"h{number}", hop=1, digest="d" * 32
-                     ).but(**changes)
+    made = LedgerRow(run, "step", f"u{number}", "apps", "hq", "acme", CLAIMED, at,
+                     message_id=f"m{number}", handle=f"h{number}", hop=1, digest="d" * 32)
+    return replace(made, **changes)
 
 
 def of(run: str, row: LedgerRow) -> LedgerRow:
     """The same row in another run, whose name may be in what the target calls it."""
     ref = row.target_ref and row.target_ref.replace(f":{row.run}:", f":{run}:")
-    return row.but(run=run, target_ref=ref)
+    return replace(row, run=run, target_ref=ref)
 
 
 def facts(store, run):
@@ -79,12 +80,12 @@ def test_nobody_can_tell_a_lot_from_rows(store, clock, seed):
             if after is None or not mine:
                 continue
             refs = chance.choice(("none", "own", "key"))
-            rows = [state[name].but(state=after, at=clock.now(), target_ref=(
+            rows = [replace(state[name], state=after, at=clock.now(), target_ref=(
                 {"none": None, "own": f"ref-{name}", "key": f"{name}:rows:1"}[refs]
                 if after is DELIVERED else state[name].target_ref))
                 for name in mine]
             rows = [row for row in rows if row.plain]
-            others = [state[name].but(state=STRANDED, at=clock.now(), reason="it died")
+            others = [replace(state[name], state=STRANDED, at=clock.now(), reason="it died")
                       for name in sorted(set(inside) - set(some))
                       if state[name].state is inside[name].state and chance.random() < 0.5]
             if rows:
@@ -93,7 +94,7 @@ def test_nobody_can_tell_a_lot_from_rows(store, clock, seed):
                     lots.append((again, {row.item_id: row for row in rows}))
         elif state:
             name = chance.choice(sorted(state))
-            write([state[name].but(state=chance.choice((LEFT, RETURNED, DELIVERED)),
+            write([replace(state[name], state=chance.choice((LEFT, RETURNED, DELIVERED)),
                                    at=clock.now(), reason="somebody else",
                                    possible_duplicate=chance.random() < 0.3
                                    or state[name].possible_duplicate)])
@@ -105,9 +106,9 @@ def test_whoever_does_not_go_on_stays(store, clock):
     """Its trail, too, and with the reference that only it has."""
     rows = [claimed("r", number, 5) for number in range(4)]
     number = store.record_items([], lease=None, lot=Lot(rows))
-    delivered = [row.but(state=DELIVERED, at=7, target_ref=f"t-{row.item_id}") for row in rows]
+    delivered = [replace(row, state=DELIVERED, at=7, target_ref=f"t-{row.item_id}") for row in rows]
     assert store.record_items([], lease=None, lot=Lot(delivered, number)) == number
-    settled = [row.but(state=SETTLED, at=9) for row in delivered[1:]]
+    settled = [replace(row, state=SETTLED, at=9) for row in delivered[1:]]
     store.record_items([], lease=None, lot=Lot(settled, number))
     assert [(row.item_id, row.state, row.at, row.target_ref) for row in store.items()] == [
         ("u0", DELIVERED, 7, "t-u0"), ("u1", SETTLED, 9, "t-u1"), ("u2", SETTLED, 9, "t-u2"),
@@ -122,9 +123,9 @@ def test_what_left_a_lot_does_not_come_with_it(store):
     """Somebody else wrote of one of them: the lot's next state is written row by row then."""
     rows = [claimed("r", number, 5) for number in range(3)]
     number = store.record_items([], lease=None, lot=Lot(rows))
-    store.record_items([rows[1].but(state=RETURNED, at=6, reason="taken back")], lease=None)
+    store.record_items([replace(rows[1], state=RETURNED, at=6, reason="taken back")], lease=None)
     assert store.record_items([], lease=None, lot=Lot(
-        [row.but(state=DELIVERED, at=7) for row in rows], number)) is None
+        [replace(row, state=DELIVERED, at=7) for row in rows], number)) is None
     assert [(row.item_id, row.state) for row in store.items()] == [
         ("u0", DELIVERED), ("u1", DELIVERED), ("u2", DELIVERED)]
     assert [row.state for row in store.item_history("u1")] == [CLAIMED, RETURNED, DELIVERED]
@@ -135,9 +136,11 @@ def test_two_deliveries_keep_the_references_they_had(store):
     rows = [claimed("r", number, 5) for number in range(3)]
     number = store.record_items([], lease=None, lot=Lot(rows))
     store.record_items([], lease=None, lot=Lot(
-        [row.but(state=DELIVERED, at=6, target_ref=f"t-{row.item_id}") for row in rows], number))
-    store.record_items([rows[1].but(at=7)], lease=None)
-    store.record_items([rows[1].but(state=DELIVERED, at=8, target_ref="second")], lease=None)
+        [replace(row, state=DELIVERED, at=6, target_ref=f"t-{row.item_id}") for row in rows],
+        number))
+    store.record_items([replace(rows[1], at=7)], lease=None)
+    store.record_items([replace(rows[1], state=DELIVERED, at=8, target_ref="second")],
+                       lease=None)
     assert [(row.state, row.at, row.target_ref) for row in store.item_history("u1")] == [
         (CLAIMED, 5, None), (DELIVERED, 6, "t-u1"), (CLAIMED, 7, None), (DELIVERED, 8, "second")]
 
@@ -157,7 +160,7 @@ def test_a_number_that_was_lost_and_given_again_is_another_lot(store):
         tx.execute("UPDATE item SET lot = :lot WHERE lot IS NOT NULL", {"lot": int(number)})
         tx.execute("UPDATE lot SET id = :lot", {"lot": int(number)})
     assert store.record_items([], lease=None, lot=Lot(
-        [row.but(state=DELIVERED, at=7) for row in mine], lost)) is None
+        [replace(row, state=DELIVERED, at=7) for row in mine], lost)) is None
     assert {row.item_id: row.state for row in store.items()} == {
         **dict.fromkeys(("u10", "u11", "u12"), CLAIMED), **dict.fromkeys(("u0", "u1", "u2"),
                                                                         DELIVERED)}
@@ -172,7 +175,7 @@ def test_a_lot_is_fenced_as_rows_are(store, clock, plan_for, person):
     clock.pass_time(60)
     assert store.acquire(run, actor=person("eve"), ttl=5)
     for lot in (Lot([claimed("r", 9, 6), claimed("r", 8, 6)]),
-                Lot([row.but(state=DELIVERED, at=6) for row in rows], number)):
+                Lot([replace(row, state=DELIVERED, at=6) for row in rows], number)):
         with pytest.raises(Fenced):
             store.record_items([], lease=lease, lot=lot)
     assert [(row.item_id, row.state) for row in store.items()] == [
@@ -183,7 +186,7 @@ def test_pruning_takes_the_lot_with_the_last_of_it(store):
     """And not before: the others' state stands there."""
     rows = [claimed("r", number, 5) for number in range(2)]
     number = store.record_items([], lease=None, lot=Lot(rows))
-    store.record_items([], lease=None, lot=Lot([row.but(state=SETTLED, at=6) for row in rows],
+    store.record_items([], lease=None, lot=Lot([replace(row, state=SETTLED, at=6) for row in rows],
                                                number))
     archive.remove(store, ["u0"], lambda holding: None)
     assert [row.state for row in store.items()] == [SETTLED]

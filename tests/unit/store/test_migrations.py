@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_the_ledger_of_schema_1_is_kept_whole(upgraded):
                     ("r1", "delivered", 20, True, "m-u1", 1),
                     ("r1", "settled", 30, True, "m-u1", 1),
                     ("r2", "claimed", 40, False, "m-u1", 1)]
-    upgraded.record_items([rows[2].but(state=ItemState.DELIVERED, at=50),
+    upgraded.record_items([replace(rows[2], state=ItemState.DELIVERED, at=50),
                            LedgerRow("r2", "s", "u9", "apps", "hq", "acme", ItemState.LEFT, 51)],
                           lease=None)
     assert [row.at for row in upgraded.item_history("u1")] == [10, 20, 30, 40, 50]
