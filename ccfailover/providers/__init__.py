@@ -55,8 +55,7 @@ class RouteState:
 
     `raw`: what stands there behind the shares (weights, TTLs …), in words of the adapter's own and
     without secrets, so that a way back can restore it and not the shares alone; None: they are all.
-    `was`, of a state that a shift is to start from: the `raw` before that shift's first attempt,
-    some of which may have been done since.
+    `was`, where a shift is to start from: the `raw` before its first attempt.
 
     `pending`: what the platform was asked for and has not come to yet (a person who is to do it).
     `refused`: why it will not do what it was asked for last ("" while that is not so). `told`: how
@@ -121,14 +120,17 @@ class RouteView(ABC):
         """Whether it is again as it was read as `before`, and not only by its shares."""
         return state.stands_at(before.shares) and before.raw in (None, state.raw)
 
+    def complete(self, state: RouteState, to: Shares, was: str | None) -> bool:
+        """Whether a state that reads as `to` has all of the shift: half of one can read so, too."""
+        return True
+
     def measure(self) -> Mapping[str, float]:
         """Live counts the switch keeps (`answered.hq`, `lost` …); empty when it keeps none."""
         return {}
 
     def live(self) -> Mapping[str, int] | None:
-        """Contacts in progress at each site or treatment, by name; None: it cannot tell.
-
-        A name that is left out is not known, and never 0. Raises Rejected or Unavailable."""
+        """Contacts in progress at each site or treatment, by name (one that is left out is not
+        known, and never 0); None: it cannot tell. Raises Rejected or Unavailable."""
         return None
 
 
@@ -139,9 +141,8 @@ class Route(RouteView):
 
         With `expected`, adapters that can compare and set refuse (Rejected) when the platform
         has another version. `key` is `run/step`, the same on every attempt. Returning proves
-        nothing: the caller reads back. Raises UsageError never; shares that the lever cannot
-        express (step, unknown destination) are Rejected before anything is sent.
-        """
+        nothing: the caller reads back. Shares that the lever cannot express (step, unknown
+        destination) are Rejected before anything is sent."""
 
     def restore(self, before: RouteState, *, expected: RouteState | None, key: str) -> None:
         """Bring back what was read as `before`: its shares, and what stood behind them (`raw`)

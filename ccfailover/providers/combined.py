@@ -75,6 +75,15 @@ class _Combined(RouteView, Generic[V]):
             then is None or (own is not None and part.as_found(own, then))
             for part, own, then in zip(self._parts, now, self._known(before.raw), strict=True))
 
+    def complete(self, state: RouteState, to: Shares, was: str | None) -> bool:
+        now = state.parts or [None] * len(self._parts)
+        return all(
+            own is None or not own.stands_at(aim.shares)
+            or part.complete(own, aim.shares, then.raw if then else None)
+            for part, own, then, aims in zip(self._parts, now, self._known(was), self._asked(to),
+                                             strict=True)
+            for aim in aims)
+
     def _asked(self, to: Shares) -> list[list[RouteState]]:
         """What each lever may be set to for this aim."""
         if self._several.combine == "multiply":

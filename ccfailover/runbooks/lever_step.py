@@ -11,7 +11,7 @@ from ccfailover.model.health import Outcome, State
 from ccfailover.model.plan import Json, Plan, StepSpec
 from ccfailover.model.policy import LeverSpec, Policy
 from ccfailover.model.shares import Shares
-from ccfailover.providers import Route, RouteState
+from ccfailover.providers import Route, RouteState, RouteView
 from ccfailover.runbooks.ramp import Feedback, Verdict, judge
 from ccfailover.runbooks.step import Binding, Move, Observed, Step, StepContext, Truth
 
@@ -160,8 +160,9 @@ class LeverStep(Step):
         return found
 
     def holds(self, snapshot: Json) -> Observed:
-        state = self.ctx.levers.route_view(self.lever).read()
-        if not state.stands_at(self.to):
+        view = self.ctx.levers.route_view(self.lever)
+        state = view.read()
+        if not self._stands(view, state, snapshot):
             self._held_since, self._read_as = None, state.shares
             return self._not_so(state)
         self._read_as, self._amiss = state.shares, state.amiss
@@ -252,6 +253,12 @@ class LeverStep(Step):
         same = state.stands_at(self.to)
         return Observed(Truth.YES if same else Truth.NO, f"{self.lever.lever} reads {state.shares}")
 
+    def _stands(self, view: RouteView, state: RouteState, snapshot: Json) -> bool:
+        """Whether it is done: shares that an attempt of another process left behind can be half of
+        it."""
+        return state.stands_at(self.to) and (
+            self._asked or view.complete(state, self.to, _found(snapshot).raw))
+
     def _not_so(self, state: RouteState) -> Observed:
         """Waiting longer will not help once what we asked for was turned down."""
         told = f"{self.lever.lever} reads {state.shares}"
@@ -267,7 +274,7 @@ class LeverStep(Step):
             return True  # waited for: the leading queue's steps set the lever that both have
         lever = self.ctx.levers.route(self.lever)
         current = lever.read()
-        if current.stands_at(self.to):
+        if self._stands(lever, current, snapshot):
             return True
         before = Shares(snapshot["shares"])
         if current.shares != before and self._attempt() < 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,8 +17,7 @@ ATTEMPTS = 4
 """Puts of one item before it is given back to its source."""
 
 PAUSE, BREATH = 0.2, 0.02
-"""Seconds before the next put, doubled with each: where nothing was taken, the target is in
-trouble; where some were, only those few are, and the rest of the batch waits for them."""
+"""Seconds before the next put, doubled with each: see `_pause`."""
 
 REFUSED = "target refused"
 LAPSED = "its claim ended before it was delivered"
@@ -90,8 +89,8 @@ class Delivery:
             if not waiting:
                 break
             if attempt:
-                pause = BREATH if any(result.ok for result in last.values()) else PAUSE
-                self._runtime.sleep(pause * 2**attempt * (0.5 + self._runtime.random()))
+                self._runtime.sleep(_pause(last.values()) * 2**attempt
+                                    * (0.5 + self._runtime.random()))
             ours = still_ours(waiting)
             if len(ours) < len(waiting):
                 outcomes += [Outcome(parcel, False, self._listed(parcel), LAPSED, lapsed=True)
@@ -154,6 +153,14 @@ class Delivery:
         return {item.item_id: found.get(item.item_id)
                 or PutResult(item.item_id, False, in_doubt=True, detail=silent)
                 for item in items}
+
+
+def _pause(last: Collection[PutResult]) -> float:
+    """A short one where only those few are in trouble that the target plainly did not take, and
+    the rest of the batch waits for them. Not where it took nothing, where it wants to be left alone
+    for a while, or where it may still be at work on one."""
+    plain = all(result.ok or not (result.in_doubt or result.retry_after) for result in last)
+    return BREATH if plain and any(result.ok for result in last) else PAUSE
 
 
 def _because(result: PutResult) -> str:

@@ -28,9 +28,10 @@ MOST = 60
 class Scene(Stage):
     """One route, in two increments."""
 
-    def __init__(self, subject: RouteSubject, policy: Policy, deadline: float = 5.0) -> None:
+    def __init__(self, subject: RouteSubject, policy: Policy, deadline: float = 5.0,
+                 way: tuple[Shares, ...] = ()) -> None:
         self.subject = subject
-        self.way = (Shares(subject.walk[0]), subject.moved)
+        self.way = way or (Shares(subject.walk[0]), subject.moved)
         self.found: object = None
         steps = shifts("loan_calls", subject.lever.lever, self.way)
         super().__init__(policy, {subject.lever.provider: subject.provider}, [
@@ -145,6 +146,30 @@ def test_a_shift_that_ends_in_its_middle_is_resumed(route_subject: RouteSubject,
         assert scene.go(store, run, Bomb(None), back=False)
         assert scene.state(store, run) is RunState.SUCCEEDED
         assert route_subject.raw() == undisturbed, f"write {number}"
+        store.close()
+
+
+def test_half_that_has_the_shares_already_is_resumed(request: pytest.FixtureRequest,
+                                                     tmp_path: Path) -> None:
+    """One drained server of three is in, and has the whole 1 %: the others come, too."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(TEXT)
+    with subject_of(request, "haproxy.wide") as subject:
+        scene = Drained(subject, policy_for(str(path), subject.lever), deadline=0.2,
+                        way=(Shares({"hq": 99, "acme": 1}), Shares({"acme": 100})))
+        store, run = scene.begin()
+        assert scene.go(store, run, Bomb(None), back=False)
+        undisturbed = subject.raw()
+        store.close()
+        store, run = scene.begin()
+        subject.meet_write("half")
+        subject.break_writes(1, "hang")
+        assert scene.go(store, run, Bomb(None), back=False)
+        assert scene.state(store, run) is RunState.PAUSED
+        assert subject.route().read().shares == scene.way[0]
+        subject.mend()
+        assert scene.go(store, run, Bomb(None), back=False)
+        assert subject.raw() == undisturbed
         store.close()
 
 

@@ -198,6 +198,11 @@ class Burnt:
         if unlisted := set(self.raw) - self.listed:
             found.append(f"{len(unlisted)} came twice and are not listed, such as "
                          f"{sorted(unlisted)[:3]}")
+        if unlisted := set(self.doubles) - self.listed:
+            found.append(f"{len(unlisted)} are twice at the target and not listed, such as "
+                         f"{sorted(unlisted)[:3]}")
+        if more := {each for each, n in self.count.target.items() if n > self.count.door[each]}:
+            found.append(f"{len(more)} are at the target more often than they came to its door")
         if scene.swallows and self.doubles:
             found.append(f"{len(self.doubles)} are twice at a target that swallows repetitions")
         most = (self.kills + 2) * scene.window

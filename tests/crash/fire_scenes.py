@@ -221,7 +221,10 @@ class SqsScene(Scene):
             self._flow.go()
 
     def count(self) -> Count:
-        there = self._server.there(1) if self._flow is None else self._flow.end()
+        if self._flow is None:
+            there = self._server.there(1)
+        else:
+            there = self._flow.end() + Counter({"in somebody's hands": self._server.depth(1)})
         return Count(self._server.there(), there, Counter(self.gate.seen))
 
     def close(self) -> None:

@@ -93,9 +93,11 @@ class Flow:
             "ReceiveMessage", QueueUrl=self._target, MaxNumberOfMessages=_TEN,
             VisibilityTimeout=3600).get("Messages") or []
         if messages:
-            self._server.call("DeleteMessageBatch", QueueUrl=self._target, Entries=[
+            answer = self._server.call("DeleteMessageBatch", QueueUrl=self._target, Entries=[
                 {"Id": str(index), "ReceiptHandle": each["ReceiptHandle"]}
                 for index, each in enumerate(messages)])
+            if len(answer.get("Successful", [])) != len(messages):
+                raise RuntimeError("the target did not delete a batch")
             self.arrived.update(str(json.loads(each["Body"])["uli"]) for each in messages)
         return len(messages)
 

@@ -116,7 +116,8 @@ defaults
         "servers in again.",
         "A shift that ends in its middle with `zero: drain` or `zero: maint` is taken up where it "
         "ended. A server of a receiving site that somebody puts into that same state between two "
-        "attempts is put in again: it looks like one that the first had not come to.",
+        "attempts is put in again: it looks like one that the first had not come to. What another "
+        "run, or a step that was skipped, left half done is taken for somebody else's.",
         "Health is not a share: HAProxy sends what a server that is down would get to the others "
         "that have a weight.",
         "Requests that a persistence cookie or a stick table ties to a server still go there at "

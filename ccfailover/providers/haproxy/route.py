@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -66,9 +66,20 @@ class HaproxyRoute(Route):
         for aim, each in zip(aims, listed, strict=True):
             weights = {name: server.carries for name, server in each.items()}
             with contextlib.suppress(Rejected):  # an aim that these servers cannot be set to
-                known.append(weights or self._weights(aim.shares, whole))
+                known.append(weights or self._weights(aim.shares, self._mine(whole)))
         return all(self._stands(server.carries, *(weights.get(name, 0) for weights in known))
                    for name, server in now.items())
+
+    def complete(self, state: RouteState, to: Shares, was: str | None) -> bool:
+        """Whether each server of ours has its part: of a small share one can have it all."""
+        now = Server.listed(state.raw)
+        if set(now) != set(self._named()):
+            return super().complete(state, to, was)
+        try:
+            weights = self._weights(to, self._ours(to, now, RouteState(to, was=was)))
+        except Rejected:
+            return super().complete(state, to, was)
+        return all(now[name].carries for name, weight in weights.items() if weight)
 
     def live(self) -> Mapping[str, int] | None:
         """Sessions in progress (`scur`) at each destination."""
@@ -153,43 +164,53 @@ class HaproxyRoute(Route):
                    for name in self._named())
 
     def _ours(self, to: Shares, servers: Mapping[str, Server],
-              expected: RouteState | None) -> Mapping[str, Server]:
-        """What to judge by which servers are ours to put in: what stood before the first attempt,
-        less what somebody else has taken out since; what stands now, if more than an attempt of
-        ours has happened. Half of a shift makes a site look as if others had been at it."""
+              expected: RouteState | None) -> dict[str, list[str]]:
+        """The servers of each site that are ours to set. Half of a shift makes a site look as if
+        others had been at it: so what stood before the first attempt tells, and what somebody else
+        has done since; what stands now, if more than an attempt of ours has happened."""
         was = Server.listed((expected.was or expected.raw) if expected else None)
         if set(was) != set(self._named()):
-            return servers
-        since = {name: replace(before, inherited=True) for name, before in was.items()
-                 if _taken_since(before, servers[name])}
-        left = {**was, **since}
-        try:
-            first = self._weights(to, was)
-        except Rejected:
-            return servers
-        aims = [first, self._weights(to, left)]
-        same = all(name in since or self._stands(servers[name].carries, before.carries,
-                                                 *(aim.get(name, 0) for aim in aims))
+            return self._mine(servers)
+        first = self._mine(was)
+        mine: dict[str, list[str]] = {site: [] for site in first}
+        others = set()
+        for site, names in self._settings.servers.items():
+            for name in names:
+                if name in first[site] and _taken_since(was[name], servers[name]):
+                    others.add(name)
+                elif name in first[site]:
+                    mine[site].append(name)
+                elif not servers[name].off:  # somebody has put it in since
+                    others.add(name)
+                    mine[site].append(name)
+        aims = []
+        for each in (first, mine):
+            with contextlib.suppress(Rejected):
+                aims.append(self._weights(to, each))
+        same = all(name in others or self._stands(servers[name].carries, before.carries,
+                                                  *(aim.get(name, 0) for aim in aims))
                    for name, before in was.items())
-        return left if same else servers
+        return mine if same else self._mine(servers)
 
     def _stands(self, carries: int, *ways: int) -> bool:
         """At one of these weights. With `static` they are those of the configuration."""
         return carries in ways or (
             self._settings.static and carries > 0 and any(ways))
 
-    def _weights(self, to: Shares, servers: Mapping[str, Server]) -> dict[str, int]:
+    def _mine(self, servers: Mapping[str, Server]) -> dict[str, list[str]]:
+        return {site: [each.name for each in self._usable([servers[name] for name in names])]
+                for site, names in self._settings.servers.items()}
+
+    def _weights(self, to: Shares, mine: Mapping[str, Sequence[str]]) -> dict[str, int]:
         """Of each server that we may set, of the sites that get something."""
-        usable = {site: self._usable([servers[name] for name in names])
-                  for site, names in self._settings.servers.items()}
         for site in to:
-            if not usable[site]:
+            if not mine[site]:
                 raise self._refused(
                     f"every server of {site} is in drain or maint, by somebody else's hand",
                     hint="set one of them ready, or say in `zero` how this route takes them out")
-        weights = weights_of(to, {site: len(found) for site, found in usable.items()}, HEAVIEST)
-        return {server.name: weight for site in to
-                for server, weight in zip(usable[site], weights[site], strict=True)}
+        weights = weights_of(to, {site: len(found) for site, found in mine.items()}, HEAVIEST)
+        return {name: weight for site in to
+                for name, weight in zip(mine[site], weights[site], strict=True)}
 
     def _commands(self, servers: Mapping[str, Server],
                   weights: Mapping[str, int]) -> tuple[list[str], list[str]]:

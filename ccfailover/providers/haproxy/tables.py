@@ -13,7 +13,7 @@ _FORCED_MAINT, _INHERITED_MAINT, _FORCED_DRAIN, _INHERITED_DRAIN = 0x01, 0x02, 0
 # 0x04 only remembers that the configuration said `disabled`; 0x20, a name that does not resolve,
 # is of health and not of will.
 BACKEND: Final = "BACKEND"
-_LISTED: Final = re.compile(r"([^=,]{1,200})=([0-9]{1,3})(m?)(d?)")
+_LISTED: Final = re.compile(r"([^=,]{1,200})=([0-9]{1,3})(m?)(d?)(i?)")
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,17 @@ class Server:
     @property
     def carries(self) -> int:
         """The weight that counts."""
-        return 0 if self.maint or self.drain else self.weight
+        return 0 if self.off else self.weight
+
+    @property
+    def off(self) -> bool:
+        return self.maint or self.drain
 
     def __str__(self) -> str:
-        """`hq1=70`, with an `m` where it is in maint, a `d` where it is in drain."""
-        return f"{self.name}={self.weight}{'m' * self.maint}{'d' * self.drain}"
+        """`hq1=70`, with an `m` where it is in maint, a `d` in drain, an `i` where that is
+        inherited."""
+        return (f"{self.name}={self.weight}{'m' * self.maint}{'d' * self.drain}"
+                f"{'i' * self.inherited}")
 
     @classmethod
     def listed(cls, text: str | None) -> dict[str, Server]:
@@ -44,8 +50,8 @@ class Server:
             match = _LISTED.fullmatch(part)
             if match is None:
                 return {}
-            name, weight, maint, drain = match.groups()
-            found[name] = cls(name, int(weight), bool(maint), bool(drain), inherited=False)
+            name, weight, maint, drain, inherited = match.groups()
+            found[name] = cls(name, int(weight), bool(maint), bool(drain), bool(inherited))
         return found
 
 

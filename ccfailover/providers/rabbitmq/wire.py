@@ -161,6 +161,8 @@ def frame_at(data: bytes, at: int, largest: int) -> tuple[int, int]:
         return 0, at
     if data[stop] != END:
         raise Nonsense("a frame has no end")
+    if kind == 0:
+        raise Nonsense("there is no such frame")
     return kind, stop
 
 

@@ -58,9 +58,7 @@ class Retrying(Wrapper):
         self._permit.check(self._provider.call_seconds)
 
     def route_view(self, lever: LeverSpec) -> RouteView:
-        view = self._inner.route_view(lever)
-        return RouteReads(lambda: self._read(view.read), lambda: self._read(view.measure),
-                           lambda: self._read(view.live))
+        return RouteReads(self._inner.route_view(lever), self._patience)
 
     def gate_view(self, lever: LeverSpec) -> GateView:
         view = self._inner.gate_view(lever)
@@ -132,6 +130,9 @@ class _PatientRoute(Route):
 
     def as_found(self, state: RouteState, before: RouteState) -> bool:
         return self._inner.as_found(state, before)
+
+    def complete(self, state: RouteState, to: Shares, was: str | None) -> bool:
+        return self._inner.complete(state, to, was)
 
 
 class _PatientAnnouncement(Announcement):

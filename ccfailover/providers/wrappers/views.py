@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeVar
 
 from ccfailover.errors import Refused
 from ccfailover.model.policy import LeverSpec
+from ccfailover.model.shares import Shares
 from ccfailover.providers import (
     Announcement,
     AnnouncementView,
@@ -23,6 +24,9 @@ from ccfailover.providers import (
     RouteState,
     RouteView,
 )
+from ccfailover.providers.patience import Patience
+
+T = TypeVar("T")
 
 
 class Wrapper(LeverSource):
@@ -35,23 +39,37 @@ class Wrapper(LeverSource):
 
 
 class RouteReads(RouteView):
-    """Holds the bound methods and not the object: nothing to write with is in reach."""
+    """Holds the bound methods and not the object: nothing to write with is in reach. `patience`
+    has the platform asked again."""
 
-    def __init__(self, read: Callable[[], RouteState],
-                 measure: Callable[[], Mapping[str, float]],
-                 live: Callable[[], Mapping[str, int] | None]) -> None:
-        self._read = read
-        self._measure = measure
-        self._live = live
+    def __init__(self, inner: RouteView, patience: Patience | None = None) -> None:
+        self._patience = patience
+        self._read, self._measure, self._live = inner.read, inner.measure, inner.live
+        self._between, self._as_found, self._complete = (
+            inner.between, inner.as_found, inner.complete)
 
     def read(self) -> RouteState:
-        return self._read()
+        return self._asked(self._read)
 
     def measure(self) -> Mapping[str, float]:
-        return self._measure()
+        return self._asked(self._measure)
 
     def live(self) -> Mapping[str, int] | None:
-        return self._live()
+        return self._asked(self._live)
+
+    def between(self, state: RouteState, aims: Sequence[RouteState]) -> bool:
+        return self._between(state, aims)
+
+    def as_found(self, state: RouteState, before: RouteState) -> bool:
+        return self._as_found(state, before)
+
+    def complete(self, state: RouteState, to: Shares, was: str | None) -> bool:
+        return self._complete(state, to, was)
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        if self._patience is None:
+            return call()
+        return self._patience.call(call, again=lambda error: True)
 
 
 class GateReads(GateView):
@@ -91,8 +109,7 @@ class ViewsOnly(Wrapper):
     provider. Its views are objects without any write method, even if the provider's were not."""
 
     def route_view(self, lever: LeverSpec) -> RouteView:
-        view = self._inner.route_view(lever)
-        return RouteReads(view.read, view.measure, view.live)
+        return RouteReads(self._inner.route_view(lever))
 
     def gate_view(self, lever: LeverSpec) -> GateView:
         return GateReads(self._inner.gate_view(lever).is_open)

@@ -225,6 +225,62 @@ def test_what_somebody_takes_out_between_two_attempts_stays_out(
     assert lever.read().shares == Shares({"acme": 100})
 
 
+@pytest.mark.parametrize("zero", ["weight", "drain", "maint"])
+def test_a_server_that_is_mended_between_two_attempts_takes_part(wide: Haproxy, zero: str) -> None:
+    """acme2 was under repair, and then acme1 is instead, or neither. (Where both are off in the
+    route's own way, `maint`, the whole site looks taken out by it.)"""
+    lever = route(wide, "wide", destinations=PAIRS, zero=zero)
+    for instead in (False, True):
+        by_hand(wide, zero)
+        wide.ask("set weight wide/acme1 100; set server wide/acme1 state ready; "
+                 "set server wide/acme2 state maint")
+        before = lever.read()
+        wide.ask("set server wide/acme2 state ready; set weight wide/acme2 100")
+        if instead:
+            wide.ask("set server wide/acme1 state maint")
+        expected = replace(lever.read(), was=before.raw)
+        lever.shift(Shares({"acme": 100}), expected=expected, key="r/s")
+        found = wide.weights("wide")
+        assert (bool(found["acme1"]), bool(found["acme2"])) == (not instead, True)
+        assert lever.read().shares == Shares({"acme": 100})
+
+
+def test_a_server_that_is_mended_while_its_site_rests_takes_part(wide: Haproxy) -> None:
+    """acme stands at weight 0; acme2 is mended, and left at 0 as acme1 is."""
+    lever = route(wide, "wide", destinations=PAIRS)
+    by_hand(wide, "weight")
+    wide.ask("set server wide/acme2 state maint")
+    before = lever.read()
+    wide.ask("set server wide/acme2 state ready")
+    lever.shift(Shares({"acme": 100}), expected=replace(lever.read(), was=before.raw), key="r/s")
+    assert wide.weights("wide")["acme1"] == wide.weights("wide")["acme2"] == 100
+
+
+@pytest.mark.parametrize("zero", ["weight", "drain", "maint"])
+def test_shares_that_half_of_a_shift_has_already_are_not_complete(wide: Haproxy, zero: str) -> None:
+    """Of 1 % one server can have it all; a server that others took out is not waited for."""
+    to = {"hq": 99, "acme": 1}
+    commands = commands_of(wide, zero, to)
+    lever = route(wide, "wide", destinations=PAIRS, zero=zero)
+    done = lever.read()
+    by_hand(wide, zero)
+    before = lever.read()
+    halves = []
+    for number in range(1, len(commands)):
+        by_hand(wide, zero)
+        wide.ask("; ".join(commands[:number]))
+        if (state := lever.read()).stands_at(Shares(to)):
+            weights = wide.weights("wide")
+            halves.append(bool(weights["acme1"] and weights["acme2"]))
+            assert lever.complete(state, Shares(to), before.raw) == halves[-1]
+    assert False in halves
+    assert lever.complete(done, Shares(to), before.raw)
+    other = "maint" if zero == "drain" else "drain"
+    wide.ask("; ".join([*commands, f"set server wide/acme2 state {other}"]))
+    assert lever.complete(lever.read(), Shares(to), before.raw)
+    assert lever.complete(lever.read(), Shares(to), None), "runs of earlier releases noted nothing"
+
+
 @pytest.mark.parametrize("zero", ["drain", "maint"])
 def test_after_other_changes_a_site_is_judged_by_what_stands_now(
         wide: Haproxy, zero: str) -> None:

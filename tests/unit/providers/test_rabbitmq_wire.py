@@ -221,6 +221,14 @@ def test_whatever_comes_is_an_error_of_ours(pieces: list[bytes]) -> None:
     peer.close()
 
 
+@pytest.mark.parametrize("kind", [0, 4, 255])
+def test_a_frame_of_no_kind_ends_the_connection(peer: Peer, kind: int) -> None:
+    """Also one of kind 0, whole: what comes behind it is not heaped up."""
+    peer.say(wire.frame(kind, b"") + wire.HEARTBEAT_FRAME)
+    with pytest.raises(Unavailable, match="no such frame"):
+        peer.link.until(lambda: False, peer.soon())
+
+
 def delivery(tag: int, consumer: str, properties: bytes, body: bytes, cut: int) -> bytes:
     """As a broker sends it, its body in pieces of `cut` bytes."""
     pieces = [body[at:at + cut] for at in range(0, len(body), cut)]

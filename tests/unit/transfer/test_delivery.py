@@ -1,0 +1,59 @@
+"""How long a batch waits between two puts of what the target did not take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from ccfailover.model.capabilities import Capabilities
+from ccfailover.model.items import ItemState, PutResult, WorkItem
+from ccfailover.providers import Backlog
+from ccfailover.transfer.delivery import BREATH, PAUSE, Delivery, Parcel
+from ccfailover.transfer.rows import Move
+from tests.unit.transfer.world import VirtualRuntime
+
+MOVE = Move("r1", "s", "applications", "hq", "acme")
+
+
+class Picky(Backlog):
+    """Takes `good` at once, and answers the first put of the others as it is told."""
+
+    def __init__(self, good: int, answer: PutResult) -> None:
+        self.good, self.answer = good, answer
+        self.puts: list[int] = []
+
+    def put(self, items: Sequence[WorkItem], *, keys: Mapping[str, str]) -> Sequence[PutResult]:
+        again = bool(self.puts)
+        self.puts.append(len(items))
+        return [PutResult(item.item_id, True) if again or number < self.good
+                else self.answer._replace(item_id=item.item_id)
+                for number, item in enumerate(items)]
+
+    def claim(self, limit: int) -> Sequence[WorkItem]:
+        raise NotImplementedError
+
+    settle = extend = measure = claim  # type: ignore[assignment]
+
+
+def waited(target: Picky) -> float:
+    runtime = VirtualRuntime()
+    items = [WorkItem(f"a{number}", f"m{number}", b"{}", {}, "h") for number in range(4)]
+    outcomes = Delivery(target, Capabilities(), move=MOVE, runtime=runtime,
+                        check_fence=lambda: None).put(
+        [Parcel(item, MOVE.row(item, ItemState.CLAIMED, 0)) for item in items],
+        lambda parcels: {parcel.item.item_id for parcel in parcels})
+    assert all(outcome.ok for outcome in outcomes) and len(outcomes) == 4
+    assert target.puts == [4, 4 - target.good]
+    return runtime.seconds
+
+
+@pytest.mark.parametrize(("good", "answer", "seconds"), [
+    (3, PutResult("", False), 2 * BREATH),
+    (0, PutResult("", False), 2 * PAUSE),
+    (3, PutResult("", False, retry_after=1.0), 2 * PAUSE),
+    (3, PutResult("", False, in_doubt=True), 2 * PAUSE),
+], ids=["a few", "none taken", "asked to wait", "in doubt"])
+def test_the_others_wait_long_only_for_a_target_in_trouble(
+        good: int, answer: PutResult, seconds: float) -> None:
+    assert waited(Picky(good, answer)) == seconds
