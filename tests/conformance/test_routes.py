@@ -208,21 +208,32 @@ def test_hostile_replies_are_bounded_errors(route_subject: RouteSubject) -> None
     and no error shows a credential, even when the peer echoes it."""
     for mode in route_subject.hostile:
         for write in (False, True):
-            route = route_subject.route(timeout=HASTY)
             (route_subject.meet_write if write else route_subject.meet)(mode)
-            try:
-                if write:
-                    route.shift(route_subject.moved, expected=None, key="k")
-                else:
-                    route.read()
-            except ProviderError as error:
-                shown = [str(error), repr(error), json.dumps(error.to_json()), *error.lines(),
-                         *traceback.format_exception(error)]
-                assert not [s for s in SECRETS.values() if s in "\n".join(shown)], mode
-                assert not write or isinstance(error, Rejected) or error.in_doubt, mode
-            else:
+            error = _met(route_subject, HASTY, write)
+            if write and error is not None and error.not_done == "nothing was sent":
+                # On a busy machine the look before it took all the time there was.
+                error = _met(route_subject, 10 * HASTY, write)
+            if error is None:
                 # Only a reply that says 200 can make a write look done; reading back decides.
                 assert write and mode in ("garbage", "huge", "truncated", "odd"), mode
+                continue
+            shown = [str(error), repr(error), json.dumps(error.to_json()), *error.lines(),
+                     *traceback.format_exception(error)]
+            assert not [s for s in SECRETS.values() if s in "\n".join(shown)], mode
+            in_doubt = isinstance(error, Unavailable) and error.in_doubt
+            assert not write or isinstance(error, Rejected) or in_doubt, mode
+
+
+def _met(subject: RouteSubject, timeout: float, write: bool) -> ProviderError | None:
+    route = subject.route(timeout=timeout)
+    try:
+        if write:
+            route.shift(subject.moved, expected=None, key="k")
+        else:
+            route.read()
+    except ProviderError as error:
+        return error
+    return None
 
 
 def test_nothing_shows_a_credential(route_subject: RouteSubject) -> None:

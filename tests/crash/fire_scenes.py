@@ -40,7 +40,7 @@ _TABLE = """
         created_at timestamptz NOT NULL DEFAULT now(), item_id text, submitted text,
         hops int NOT NULL DEFAULT 0, attributes jsonb, delivery_key text);
     CREATE TABLE delivered (key text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
-    CREATE UNLOGGED TABLE door (key text);
+    CREATE TABLE door (key text);
     CREATE FUNCTION knock() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN INSERT INTO door VALUES (NEW.key); RETURN NEW; END $$;
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
