@@ -89,7 +89,7 @@ class Delivery:
             if not waiting:
                 break
             if attempt:
-                self._runtime.sleep(_pause(last.values()) * 2**attempt
+                self._runtime.sleep(_pause(last.values(), attempt) * 2**attempt
                                     * (0.5 + self._runtime.random()))
             ours = still_ours(waiting)
             if len(ours) < len(waiting):
@@ -155,12 +155,13 @@ class Delivery:
                 for item in items}
 
 
-def _pause(last: Collection[PutResult]) -> float:
-    """A short one where only those few are in trouble that the target plainly did not take, and
-    the rest of the batch waits for them. Not where it took nothing, where it wants to be left alone
-    for a while, or where it may still be at work on one."""
-    plain = all(result.ok or not (result.in_doubt or result.retry_after) for result in last)
-    return BREATH if plain and any(result.ok for result in last) else PAUSE
+def _pause(last: Collection[PutResult], attempt: int) -> float:
+    """A short one where only a few are in trouble, for which the rest of the batch waits. Not where
+    the target took nothing, where it wants to be left alone for a while, or where, asked a second
+    time, it may still be at work on one."""
+    if any(result.retry_after for result in last) or not any(result.ok for result in last):
+        return PAUSE
+    return PAUSE if attempt > 1 and any(result.in_doubt for result in last) else BREATH
 
 
 def _because(result: PutResult) -> str:
