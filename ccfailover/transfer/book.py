@@ -146,7 +146,7 @@ class Book:
         alike = list[tuple[ItemState | None, ItemState]]()
         held, at_hand, (run, step) = self._rows, self._at_hand, self.own
         left, any_item = ItemState.LEFT, self._wanted is None
-        for row in rows:
+        for row in rows:  # of a million; so `_is_own` and `plain` stand here in full
             item = row.item_id
             if row.run != run or row.step != step:
                 self.earlier.replace(row)

@@ -72,10 +72,6 @@ class Move:
         when the item travels again, so that no platform swallows a return as a repetition."""
         return f"{item.item_id}:{self.run}:{item.hops + 1}"  # as LedgerRow.delivery_key
 
-    def digest(self, item: WorkItem) -> str:
-        """Of the body, keyed by run and id: tells copies apart and says nothing else."""
-        return _digest(self.run, item)
-
     def row(self, item: WorkItem, state: ItemState, at: int, *, row_id: str | None = None,
             reason: str = "", possible_duplicate: bool = False) -> LedgerRow:
         return LedgerRow(
@@ -85,6 +81,7 @@ class Move:
 
 
 def _digest(run: str, item: WorkItem) -> str:
+    """Of the body, keyed by run and id: tells copies apart and says nothing else."""
     made = _keyed(run).copy()
     made.update(item.item_id.encode() + b"\0" + item.body)
     return made.hexdigest()

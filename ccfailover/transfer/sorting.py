@@ -76,13 +76,13 @@ class Sorter:
         self._limits = limits
         self._holds, self._dated = holds, dated
         self._runtime = runtime
-        self._first = False
+        self._nothing_before = False
         self.judged: set[str] = set()
 
     def sort(self, batch: Sequence[WorkItem]) -> Sorted:
         out = Sorted()
         # As a rule nothing was moved before this move: then nothing is asked of that.
-        self._first = self._earlier.empty
+        self._nothing_before = self._earlier.empty
         later: list[WorkItem] = []
         for item in by_urgency(batch):
             if item.problem is not None or not usable_id(item.item_id) or is_canary(item.item_id):
@@ -183,12 +183,12 @@ class Sorter:
 
     def _leftover(self, item: WorkItem) -> LedgerRow | None:
         """A record has no copies: one that is here again was assigned back by somebody."""
-        if self._one_system or self._first:
+        if self._one_system or self._nothing_before:
             return None
         return self._earlier.leftover(item, self._move.source)
 
     def _why_not(self, item: WorkItem) -> str | None:
-        if not (self._first or self._one_system) and self._earlier.copy_waits(
+        if not (self._nothing_before or self._one_system) and self._earlier.copy_waits(
                 item.item_id, self._move.target):
             return (f"a copy of it still waits at {self._move.target}; that one has to be "
                     "cleared first")
@@ -213,7 +213,7 @@ class Sorter:
         if row is None or not doubtful:
             fresh = self._move.row(
                 item, ItemState.CLAIMED, now, reason=reason,
-                possible_duplicate=not (self._first or self._one_system)
+                possible_duplicate=not (self._nothing_before or self._one_system)
                 and self._earlier.in_doubt(item, self._move.source))
         else:
             # The instant of the first put is kept: from it the target's window runs.

@@ -35,6 +35,13 @@ def test_sqs_to_sqs(sqs: SqsScene, tmp_path: Path) -> None:
     assert burnt.broken(sqs) == [] and burnt.kills == 5, burnt.line()
 
 
+def test_sqs_that_flows(require_server: Callable[[str], str], tmp_path: Path) -> None:
+    """As `tools/fire.py` plays more than a queue bears: what arrives is consumed all the while."""
+    with closing(SqsScene(require_server("roto-server"), tmp_path, seed=8, flows=True)) as scene:
+        burnt = burn(scene, tmp_path, items=3000, kills=3, seed=8)
+        assert burnt.broken(scene) == [] and burnt.kills == 3, burnt.line()
+
+
 def test_rabbitmq_to_postgresql(rabbitmq: Rabbit, postgres: Postgres, tmp_path: Path) -> None:
     """Both servers crash and come back; the table swallows every repetition."""
     with closing(RabbitScene(rabbitmq, postgres, "fire")) as scene:
