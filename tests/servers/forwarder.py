@@ -44,9 +44,13 @@ class Forwarder(Sky):
         while not self._stop.is_set():
             try:
                 peer, _ = self._listener.accept()
-                upstream = socket.create_connection(self._upstream, timeout=5)
             except OSError:
                 return
+            try:
+                upstream = socket.create_connection(self._upstream, timeout=5)
+            except OSError:  # the server is down, and may come back
+                peer.close()
+                continue
             upstream.settimeout(None)
             for end in (peer, upstream):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

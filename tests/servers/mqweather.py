@@ -2,14 +2,15 @@
 
 `next(*modes)` says what the coming requests meet; between them, and while connections are being
 made, it is fair. A request is a claim, a measurement, an ending of claims, or a window of puts;
-the message to nowhere that goes before a window is none.
+the message to nowhere that goes before a window is none. `after(count, act)` acts in the middle of
+such a window.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests.servers.forwarder import Fate, Forwarder
 
@@ -42,6 +43,11 @@ class RabbitWeather(Forwarder):
     fates = _Fate
     window = 2
     """Messages in the window that is to meet `busy`."""
+    _act: tuple[int, Callable[[], None]] | None = None
+
+    def after(self, count: int, act: Callable[[], None]) -> None:
+        """Once, as the last of so many messages of windows has begun to be passed on."""
+        self._act = count, act
 
     def _pass_on(self, peer: socket.socket, upstream: socket.socket, fate: _Fate) -> None:
         for frame in _frames(peer):
@@ -60,6 +66,11 @@ class RabbitWeather(Forwarder):
                 fate.deaf = fate.left < 0
             if not fate.deaf:
                 upstream.sendall(frame)
+            if _method(frame) == PUBLISH and fate.window and self._act:
+                left, act = self._act
+                self._act = (left - 1, act) if left > 1 else None
+                if self._act is None:
+                    act()
 
     def _mode(self, frame: bytes, fate: _Fate) -> str:
         """What this frame meets: something only where a request begins."""
