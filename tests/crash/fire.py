@@ -150,13 +150,14 @@ class Scene(ABC):
 
 @dataclass
 class Burnt:
-    """`wanted`: what was sent. `states`: of the ledger's rows; `listed`: applications it calls
-    possible duplicates."""
+    """`wanted`: what was sent. `states`: of the ledger's rows; `reasons`: of those not settled;
+    `listed`: applications it calls possible duplicates."""
 
     wanted: set[str]
     kills: int
     count: Count
     states: Counter[ItemState]
+    reasons: Counter[str]
     listed: set[str]
     known: set[str]
     seconds: float
@@ -194,7 +195,8 @@ class Burnt:
             found.append(f"the ledger knows {len(self.known)} of {len(wanted)}")
         doubt = sum(n for state, n in self.states.items() if state is not ItemState.SETTLED)
         if doubt:
-            found.append(f"{doubt} not settled: {dict(self.states)}")
+            found.append(f"{doubt} not settled: {dict(self.states)}, {dict(self.reasons)}; "
+                         f"the last ones said {self.said[-3:]}")
         if unlisted := set(self.raw) - self.listed:
             found.append(f"{len(unlisted)} came twice and are not listed, such as "
                          f"{sorted(unlisted)[:3]}")
@@ -257,15 +259,17 @@ def burn(scene: Scene, place: Path, *, items: int, kills: int, seed: int, restar
 def told(scene: Scene, store: Store, sent: Sequence[bytes], struck: int, children: int,
          said: list[str], took: float) -> Burnt:
     states: Counter[ItemState] = Counter()
+    reasons: Counter[str] = Counter()
     listed, known = set[str](), set[str]()
     for row in store.items(queue="applications"):
         states[row.state] += 1
+        reasons[row.reason] += row.state is not ItemState.SETTLED
         known.add(application(row))
         if row.possible_duplicate or row.resent:
             listed.add(application(row))
     store.close()
-    return Burnt({id_of(each) for each in sent}, struck, scene.count(), states, listed, known,
-                 took, children, said)
+    return Burnt({id_of(each) for each in sent}, struck, scene.count(), states, +reasons, listed,
+                 known, took, children, said)
 
 
 def side_by_side(scene: Scene, place: Path, *, items: int, seed: int) -> Burnt:

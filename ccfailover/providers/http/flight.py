@@ -14,6 +14,10 @@ Ended = Reply | Rejected | Unavailable
 
 GoOn = Callable[[Ended], bool]
 
+LEAST = 0.01
+"""Seconds: with less left a request is not begun. One that hangs ends by milliseconds, a moment
+before the time of all is over, and the next could then be sent and never answered."""
+
 
 def send_many(client: Client, requests: Sequence[Request], *, at_a_time: int, seconds: float,
               runtime: Runtime, go_on: GoOn) -> list[Ended | None]:
@@ -25,7 +29,7 @@ def send_many(client: Client, requests: Sequence[Request], *, at_a_time: int, se
     def following() -> Iterator[Request]:
         for request in requests:
             left = end - runtime.monotonic()
-            if not going or left <= 0:
+            if not going or left < LEAST:
                 return
             yield replace(request, timeout=left)
 

@@ -379,3 +379,18 @@ def test_the_time_of_one_call_is_enough_for_all(place: Place) -> None:
     assert [(each.ok, each.in_doubt) for each in results] == [
         (False, True), (False, False), (False, False)]
     assert "the time was over" in results[1].detail and place.there() == []
+
+
+def test_what_is_left_of_the_time_is_too_little_to_begin_with(place: Place) -> None:
+    """A time-out may come milliseconds before the time of all is over: nothing is sent then."""
+    before = len(place.weather.requests)
+
+    class AlmostOver(SystemRuntime):
+        def monotonic(self) -> float:
+            return HASTY - 0.005 if len(place.weather.requests) > before else 0.0
+
+    backlog = place.backlog(put={**INTAKE["put"], "at_a_time": 1}, runtime=AlmostOver(),
+                            timeout=HASTY)
+    results = put(backlog, items(*"ab"))
+    assert [(each.ok, each.in_doubt) for each in results] == [(True, False), (False, False)]
+    assert len(place.weather.requests) == before + 1 and len(place.there()) == 1
