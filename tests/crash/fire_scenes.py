@@ -258,8 +258,10 @@ class RabbitScene(Scene):
                           {"keys": "delivered"})
 
     def _blow(self) -> None:
-        """Now and then a put is carried out and nobody hears of it."""
+        """Now and then a put is carried out and nobody hears of it. One at a time: while a server
+        was down they would pile up, and the first batch after that be cut off twelve times."""
         while not self._over.wait(2.0):
+            self._weather.clear()
             self._weather.next("cut_reply")
 
     def fill(self, items: Sequence[bytes]) -> None:
